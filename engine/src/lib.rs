@@ -1,0 +1,1 @@
+//! The one loop: wiring, configuration, the drill

@@ -1,0 +1,169 @@
+//! What a detector says, and on which grounds.
+//!
+//! In: facts of one execution. Out: [`Finding`] with [`Evidence`]. The vocabulary is closed on purpose: store,
+//! notices and reports render each kind of evidence once, and a new detector does not touch them.
+
+use crate::units::{Asset, AssetDelta, Bps, ChainId, FindingId, ProtocolId, TxRef, format_units};
+use alloy_primitives::{Address, I256, Selector, U256};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// One detector's statement on one transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Derived from detector, subject and transaction.
+    pub id: FindingId,
+    /// Detector that speaks.
+    pub detector: String,
+    /// Kind of attack it points to.
+    pub class: AttackClass,
+    /// Protocol that is hurt.
+    pub protocol: ProtocolId,
+    /// Contract of the protocol that is concerned.
+    pub contract: Address,
+    /// Transaction it speaks of.
+    pub tx: TxRef,
+    /// How strongly, from 0 to 1000; not a probability until calibrated.
+    pub score: Score,
+    /// Grounds.
+    pub evidence: Evidence,
+    /// Accounts that seem to act against the protocol: the sender first.
+    pub suspects: Vec<Address>,
+}
+
+impl Finding {
+    /// The id of a finding: the same transaction judged twice gives the same id.
+    #[must_use]
+    pub fn derive_id(detector: &str, chain_id: ChainId, contract: Address, tx: &TxRef) -> FindingId {
+        let parts = [
+            detector,
+            &chain_id.to_string(),
+            &contract.to_string(),
+            &tx.hash.to_string(),
+            &tx.block.hash.to_string(),
+        ];
+        FindingId::derive(&parts)
+    }
+}
+
+/// Strength of a finding in per mille.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Score(pub u16);
+
+impl Score {
+    /// The strongest score.
+    pub const MAX: Self = Self(1000);
+
+    /// `value` of `full`, scaled to `0..=1000` and cut there.
+    #[must_use]
+    pub fn scaled(value: U256, full: U256) -> Self {
+        let scaled =
+            value.saturating_mul(U256::from(1000u32)).checked_div(full).unwrap_or(U256::from(1000u32));
+        Self(u16::try_from(scaled.min(U256::from(1000u32))).unwrap_or(1000))
+    }
+}
+
+impl fmt::Display for Score {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:03}", self.0 / 1000, self.0 % 1000)
+    }
+}
+
+/// Kinds of attack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttackClass {
+    /// Value leaves that nobody was owed.
+    ValueExtraction,
+    /// A protected contract is entered again while it waits for an untrusted one.
+    Reentrancy,
+    /// A share price or exchange rate is moved inside one transaction.
+    RateManipulation,
+}
+
+impl fmt::Display for AttackClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ValueExtraction => "value extraction",
+            Self::Reentrancy => "re-entrancy",
+            Self::RateManipulation => "rate manipulation",
+        })
+    }
+}
+
+/// Grounds of a finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// The protected system paid out more than its obligations fell.
+    ValueLoss {
+        /// Net loss in value, wad; zero where the lost assets have no price.
+        loss_wad: U256,
+        /// Change of the system's holdings per asset.
+        holdings: Vec<AssetDelta>,
+        /// Change of what the system owes its users, wad.
+        obligations_delta_wad: I256,
+        /// Value the system held before, wad, where it could be read; the base of the loss share.
+        loss_share_bps: Option<Bps>,
+        /// Accounts outside the system that gained, with their gain in value, wad; largest first.
+        gainers: Vec<(Address, I256)>,
+    },
+    /// A protected contract was re-entered and acted on state that its outer call had not yet settled.
+    Reentry {
+        /// Contract entered twice.
+        contract: Address,
+        /// Outer function.
+        outer: Option<Selector>,
+        /// Function entered while the outer one waited.
+        inner: Option<Selector>,
+        /// Untrusted account through which control came back.
+        via: Address,
+        /// Slots of unsettled state: the inner call used what the outer one wrote only later, or the reverse.
+        slots: Vec<U256>,
+    },
+    /// An exchange rate moved within the transaction.
+    RateJump {
+        /// Vault whose rate moved.
+        contract: Address,
+        /// Underlying asset of the rate.
+        underlying: Asset,
+        /// Assets per whole share before, raw.
+        before_raw: U256,
+        /// The most extreme rate inside or after the transaction, raw.
+        extreme_raw: U256,
+        /// Size of the move.
+        jump_bps: Bps,
+    },
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ValueLoss { loss_wad, loss_share_bps, holdings, .. } => {
+                write!(f, "protected system lost {} in value", format_units(*loss_wad, 18))?;
+                if let Some(share) = loss_share_bps {
+                    write!(f, " ({share} of its holdings)")?;
+                }
+                write!(f, " over {} assets", holdings.len())
+            }
+            Self::Reentry { contract, outer, inner, via, slots } => {
+                let name =
+                    |selector: &Option<Selector>| selector.map_or("fallback".to_owned(), |s| s.to_string());
+                write!(
+                    f,
+                    "{} of {contract} entered through {via} while {} was unsettled",
+                    name(inner),
+                    name(outer)
+                )?;
+                write!(f, " ({} shared slots)", slots.len())
+            }
+            Self::RateJump { contract, before_raw, extreme_raw, jump_bps, .. } => {
+                write!(
+                    f,
+                    "rate of {contract} moved by {jump_bps} within the transaction ({before_raw} -> {extreme_raw})"
+                )
+            }
+        }
+    }
+}

@@ -1,0 +1,690 @@
+//! An incident is its log: a fold over events with one total transition function.
+//!
+//! In: [`IncidentEvent`]s in order. Out: [`Incident`], or a typed refusal that names state and event. Phases may
+//! overlap (investigation runs while containment holds), so each phase carries its own status and the state is
+//! derived from them. Must never: guess. An event that does not fit is refused, not skipped.
+
+use crate::allocation::Allocation;
+use crate::finding::{AttackClass, Finding};
+use crate::plan::{Plan, Purpose, Receipt, Verification};
+use crate::remedy::{Remedy, Verdict};
+use crate::simulation::Simulation;
+use crate::units::{ChainId, FindingId, IncidentId, PlanHash, ProtocolId};
+use alloy_primitives::{Address, B256, U256};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What can happen to an incident.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IncidentEvent {
+    /// Opened by a first finding.
+    Detected {
+        /// Incident.
+        incident: IncidentId,
+        /// Chain.
+        chain_id: ChainId,
+        /// Protocol.
+        protocol: ProtocolId,
+        /// The finding.
+        finding: Box<Finding>,
+    },
+    /// A further finding on the same attack.
+    FindingAdded {
+        /// The finding.
+        finding: Box<Finding>,
+    },
+    /// The block of a finding left the canonical chain.
+    FindingWithdrawn {
+        /// Which finding.
+        finding: FindingId,
+    },
+    /// Severity was set or raised.
+    Triaged {
+        /// How bad.
+        severity: Severity,
+        /// On which grounds.
+        rationale: String,
+    },
+    /// A plan was tried on a fork.
+    Simulated {
+        /// What the fork said.
+        simulation: Box<Simulation>,
+    },
+    /// A plan was chosen for execution.
+    PlanChosen {
+        /// The plan.
+        plan: Box<Plan>,
+        /// Why this one.
+        rationale: String,
+    },
+    /// Policy or a person allowed the plan.
+    PlanApproved {
+        /// Which plan.
+        plan: PlanHash,
+    },
+    /// The plan may not be executed; the rule is named.
+    PlanRefused {
+        /// Which plan.
+        plan: PlanHash,
+        /// Rule that forbids it.
+        rule: String,
+    },
+    /// A step was mined.
+    StepLanded {
+        /// Where and how.
+        receipt: Receipt,
+    },
+    /// The block of a step left the canonical chain; the step is open again.
+    StepReverted {
+        /// Which plan.
+        plan: PlanHash,
+        /// Which step.
+        step: u32,
+    },
+    /// The effects of a step were asked on chain.
+    EffectsChecked {
+        /// What was found.
+        verification: Verification,
+    },
+    /// Every step of the plan landed and took effect.
+    PlanCompleted {
+        /// Which plan.
+        plan: PlanHash,
+    },
+    /// The investigation is written.
+    Investigated {
+        /// Root cause in one sentence.
+        root_cause: String,
+        /// Value lost, wad.
+        loss_wad: U256,
+        /// Keccak-256 of the report's JSON.
+        report_hash: B256,
+    },
+    /// A fix was judged.
+    RemedyJudged {
+        /// The fix and its proof.
+        remedy: Box<Remedy>,
+    },
+    /// Who is owed what is settled.
+    AllocationSettled {
+        /// The allocation.
+        allocation: Box<Allocation>,
+        /// Root of its claim tree.
+        merkle_root: B256,
+    },
+    /// A victim was paid.
+    ClaimPaid {
+        /// Who.
+        account: Address,
+        /// How much, raw.
+        amount_raw: U256,
+        /// By which transaction.
+        tx_hash: B256,
+    },
+    /// Not an attack after all.
+    FalseAlarm,
+    /// Opened again.
+    Reopened,
+    /// Done.
+    Closed,
+}
+
+impl IncidentEvent {
+    /// The event's name, for messages.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Detected { .. } => "detected",
+            Self::FindingAdded { .. } => "finding added",
+            Self::FindingWithdrawn { .. } => "finding withdrawn",
+            Self::Triaged { .. } => "triaged",
+            Self::Simulated { .. } => "simulated",
+            Self::PlanChosen { .. } => "plan chosen",
+            Self::PlanApproved { .. } => "plan approved",
+            Self::PlanRefused { .. } => "plan refused",
+            Self::StepLanded { .. } => "step landed",
+            Self::StepReverted { .. } => "step reverted",
+            Self::EffectsChecked { .. } => "effects checked",
+            Self::PlanCompleted { .. } => "plan completed",
+            Self::Investigated { .. } => "investigated",
+            Self::RemedyJudged { .. } => "remedy judged",
+            Self::AllocationSettled { .. } => "allocation settled",
+            Self::ClaimPaid { .. } => "claim paid",
+            Self::FalseAlarm => "false alarm",
+            Self::Reopened => "reopened",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// How bad an incident is, worst last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Worth a look in working hours.
+    Low,
+    /// Worth a look today.
+    Medium,
+    /// Wake somebody.
+    High,
+    /// Wake everybody: value is leaving now.
+    Critical,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        })
+    }
+}
+
+/// The incident's state, derived from its phases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Seen.
+    Detected,
+    /// Severity known.
+    Triaged,
+    /// The attack is stopped and that was verified on chain.
+    Contained,
+    /// Contained, and the report is written.
+    Investigated,
+    /// The cause is removed and that was verified on chain.
+    Eradicated,
+    /// Victims can be paid and the system is open again.
+    Recovered,
+    /// Done.
+    Closed,
+    /// Not an attack.
+    FalseAlarm,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Detected => "detected",
+            Self::Triaged => "triaged",
+            Self::Contained => "contained",
+            Self::Investigated => "investigated",
+            Self::Eradicated => "eradicated",
+            Self::Recovered => "recovered",
+            Self::Closed => "closed",
+            Self::FalseAlarm => "false alarm",
+        })
+    }
+}
+
+/// Whether an incident takes events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Being worked on.
+    Open,
+    /// Closed as done.
+    Closed,
+    /// Closed as no attack.
+    FalseAlarm,
+}
+
+/// How far a plan is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlanStatus {
+    /// Waits for approval.
+    Chosen,
+    /// May be executed.
+    Approved,
+    /// May not be executed.
+    Refused,
+    /// Landed and took effect.
+    Completed,
+}
+
+/// A plan and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanRecord {
+    /// The plan.
+    pub plan: Plan,
+    /// How far it is.
+    pub status: PlanStatus,
+    /// Receipts by step.
+    pub receipts: BTreeMap<u32, Receipt>,
+    /// The newest check of each step's effects.
+    pub verifications: BTreeMap<u32, Verification>,
+}
+
+impl PlanRecord {
+    /// The first step that has not both landed and taken effect; `None` once all have.
+    #[must_use]
+    pub fn next_step(&self) -> Option<u32> {
+        let steps = u32::try_from(self.plan.steps.len()).unwrap_or(u32::MAX);
+        (0..steps).find(|step| !self.verifications.get(step).is_some_and(Verification::passed))
+    }
+}
+
+/// An incident as its log tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incident {
+    /// Identifier.
+    pub id: IncidentId,
+    /// Chain.
+    pub chain_id: ChainId,
+    /// Protocol.
+    pub protocol: ProtocolId,
+    /// Whether it takes events.
+    pub standing: Standing,
+    /// Findings that stand, in order of arrival.
+    pub findings: Vec<Finding>,
+    /// Severity, once triaged.
+    pub severity: Option<Severity>,
+    /// Simulations, in order.
+    pub simulations: Vec<Simulation>,
+    /// Plans by hash.
+    pub plans: BTreeMap<PlanHash, PlanRecord>,
+    /// Value lost according to the investigation, wad.
+    pub investigated_loss_wad: Option<U256>,
+    /// Fixes judged, in order.
+    pub remedies: Vec<Remedy>,
+    /// Who is owed what.
+    pub allocation: Option<Allocation>,
+    /// Paid claims by account, raw.
+    pub paid_raw: BTreeMap<Address, U256>,
+}
+
+/// An event that does not fit the incident's state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("event '{event}' does not fit an incident that is {state}: {rule}")]
+pub struct IllegalTransition {
+    /// Name of the event.
+    pub event: &'static str,
+    /// State of the incident, or `unopened`.
+    pub state: String,
+    /// Rule that was broken.
+    pub rule: &'static str,
+}
+
+impl Incident {
+    /// The incident after `event`; `None` stands for an incident that is not open yet.
+    ///
+    /// # Errors
+    /// [`IllegalTransition`] where the event does not fit; the incident is unchanged.
+    pub fn next(current: Option<Self>, event: &IncidentEvent) -> Result<Self, IllegalTransition> {
+        match (current, event) {
+            (None, IncidentEvent::Detected { incident, chain_id, protocol, finding }) => {
+                Ok(Self::open(*incident, *chain_id, protocol.clone(), (**finding).clone()))
+            }
+            (None, event) => Err(illegal("unopened", event, "the first event of an incident is a detection")),
+            (Some(incident), event) => incident.apply(event),
+        }
+    }
+
+    /// Folds a whole log.
+    ///
+    /// # Errors
+    /// The first [`IllegalTransition`] in the log.
+    pub fn fold<'a>(
+        events: impl IntoIterator<Item = &'a IncidentEvent>,
+    ) -> Result<Option<Self>, IllegalTransition> {
+        events.into_iter().try_fold(None, |incident, event| Self::next(incident, event).map(Some))
+    }
+
+    fn open(id: IncidentId, chain_id: ChainId, protocol: ProtocolId, finding: Finding) -> Self {
+        Self {
+            id,
+            chain_id,
+            protocol,
+            standing: Standing::Open,
+            findings: vec![finding],
+            severity: None,
+            simulations: Vec::new(),
+            plans: BTreeMap::new(),
+            investigated_loss_wad: None,
+            remedies: Vec::new(),
+            allocation: None,
+            paid_raw: BTreeMap::new(),
+        }
+    }
+
+    fn apply(mut self, event: &IncidentEvent) -> Result<Self, IllegalTransition> {
+        let state = self.state().to_string();
+        self.accept(event).map_err(|rule| illegal(&state, event, rule))?;
+        Ok(self)
+    }
+
+    /// The total transition function for an open or closed incident; an error names the broken rule.
+    fn accept(&mut self, event: &IncidentEvent) -> Result<(), &'static str> {
+        match (self.standing, event) {
+            (_, IncidentEvent::Detected { .. }) => return Err("an incident is detected once"),
+            (Standing::Open, IncidentEvent::Reopened) => return Err("an open incident cannot be reopened"),
+            (Standing::Closed | Standing::FalseAlarm, IncidentEvent::Reopened) => {
+                self.standing = Standing::Open
+            }
+            (Standing::Closed | Standing::FalseAlarm, _) => {
+                return Err("a closed incident takes only a reopening");
+            }
+            (Standing::Open, IncidentEvent::FalseAlarm) => self.standing = Standing::FalseAlarm,
+            (Standing::Open, IncidentEvent::Closed) => self.standing = Standing::Closed,
+            (Standing::Open, event) => return self.accept_open(event),
+        }
+        Ok(())
+    }
+
+    fn accept_open(&mut self, event: &IncidentEvent) -> Result<(), &'static str> {
+        match event {
+            IncidentEvent::FindingAdded { finding } => self.add_finding(finding)?,
+            IncidentEvent::FindingWithdrawn { finding } => self.findings.retain(|known| known.id != *finding),
+            IncidentEvent::Triaged { severity, .. } => self.severity = Some(*severity),
+            IncidentEvent::Simulated { simulation } => self.simulations.push((**simulation).clone()),
+            IncidentEvent::PlanChosen { plan, .. } => self.choose(plan)?,
+            IncidentEvent::PlanApproved { plan } => {
+                self.move_plan(*plan, PlanStatus::Chosen, PlanStatus::Approved)?
+            }
+            IncidentEvent::PlanRefused { plan, .. } => {
+                self.move_plan(*plan, PlanStatus::Chosen, PlanStatus::Refused)?
+            }
+            IncidentEvent::StepLanded { receipt } => {
+                self.approved(receipt.plan)?.receipts.insert(receipt.step, receipt.clone());
+            }
+            IncidentEvent::StepReverted { plan, step } => self.revert_step(*plan, *step)?,
+            IncidentEvent::EffectsChecked { verification } => {
+                let record = self.executing(verification.plan)?;
+                record.verifications.insert(verification.step, verification.clone());
+            }
+            IncidentEvent::PlanCompleted { plan } => self.complete(*plan)?,
+            IncidentEvent::Investigated { loss_wad, .. } => self.investigated_loss_wad = Some(*loss_wad),
+            IncidentEvent::RemedyJudged { remedy } => self.remedies.push((**remedy).clone()),
+            IncidentEvent::AllocationSettled { allocation, .. } => {
+                self.allocation = Some((**allocation).clone())
+            }
+            IncidentEvent::ClaimPaid { account, amount_raw, .. } => self.pay(*account, *amount_raw)?,
+            IncidentEvent::Detected { .. }
+            | IncidentEvent::FalseAlarm
+            | IncidentEvent::Reopened
+            | IncidentEvent::Closed => {
+                return Err("events that change the standing are decided before");
+            }
+        }
+        Ok(())
+    }
+
+    fn add_finding(&mut self, finding: &Finding) -> Result<(), &'static str> {
+        if self.findings.iter().any(|known| known.id == finding.id) {
+            return Err("a finding is added once");
+        }
+        self.findings.push(finding.clone());
+        Ok(())
+    }
+
+    fn choose(&mut self, plan: &Plan) -> Result<(), &'static str> {
+        let hash = plan.hash();
+        if self.plans.contains_key(&hash) {
+            return Err("a plan is chosen once");
+        }
+        let (receipts, verifications) = (BTreeMap::new(), BTreeMap::new());
+        let record = PlanRecord { plan: plan.clone(), status: PlanStatus::Chosen, receipts, verifications };
+        self.plans.insert(hash, record);
+        Ok(())
+    }
+
+    fn move_plan(&mut self, plan: PlanHash, from: PlanStatus, to: PlanStatus) -> Result<(), &'static str> {
+        let record = self.plans.get_mut(&plan).ok_or("the plan was never chosen")?;
+        if record.status != from {
+            return Err("a plan is decided on once");
+        }
+        record.status = to;
+        Ok(())
+    }
+
+    fn approved(&mut self, plan: PlanHash) -> Result<&mut PlanRecord, &'static str> {
+        let record = self.plans.get_mut(&plan).ok_or("the plan was never chosen")?;
+        if record.status == PlanStatus::Approved {
+            Ok(record)
+        } else {
+            Err("only an approved plan is executed")
+        }
+    }
+
+    /// A plan whose effects may be asked: a completed one too, at a later and more certain block.
+    fn executing(&mut self, plan: PlanHash) -> Result<&mut PlanRecord, &'static str> {
+        let record = self.plans.get_mut(&plan).ok_or("the plan was never chosen")?;
+        match record.status {
+            PlanStatus::Approved | PlanStatus::Completed => Ok(record),
+            PlanStatus::Chosen | PlanStatus::Refused => Err("only an approved plan is executed"),
+        }
+    }
+
+    fn revert_step(&mut self, plan: PlanHash, step: u32) -> Result<(), &'static str> {
+        let record = self.executing(plan)?;
+        record.receipts.remove(&step);
+        record.verifications.remove(&step);
+        record.status = PlanStatus::Approved;
+        Ok(())
+    }
+
+    fn complete(&mut self, plan: PlanHash) -> Result<(), &'static str> {
+        let record = self.approved(plan)?;
+        if record.next_step().is_some() {
+            return Err("a plan is complete when every step took effect");
+        }
+        record.status = PlanStatus::Completed;
+        Ok(())
+    }
+
+    fn pay(&mut self, account: Address, amount_raw: U256) -> Result<(), &'static str> {
+        let allocation = self.allocation.as_ref().ok_or("nobody is paid before the allocation is settled")?;
+        let entitled = allocation.entitlements.iter().find(|entitlement| entitlement.account == account);
+        if entitled.is_none_or(|entitlement| entitlement.amount_raw != amount_raw) {
+            return Err("a claim pays exactly what the allocation says");
+        }
+        if self.paid_raw.insert(account, amount_raw).is_some() {
+            return Err("an account is paid once");
+        }
+        Ok(())
+    }
+
+    /// True where a plan for this purpose is complete.
+    #[must_use]
+    pub fn has_completed(&self, purpose: Purpose) -> bool {
+        self.plans
+            .values()
+            .any(|record| record.plan.purpose == purpose && record.status == PlanStatus::Completed)
+    }
+
+    /// The state that the phases add up to: the furthest phase that is done.
+    #[must_use]
+    pub fn state(&self) -> State {
+        match self.standing {
+            Standing::Closed => return State::Closed,
+            Standing::FalseAlarm => return State::FalseAlarm,
+            Standing::Open => {}
+        }
+        if self.has_completed(Purpose::Reopen) {
+            State::Recovered
+        } else if self.has_completed(Purpose::Eradicate) {
+            State::Eradicated
+        } else if self.has_completed(Purpose::Contain) {
+            if self.investigated_loss_wad.is_some() { State::Investigated } else { State::Contained }
+        } else if self.severity.is_some() {
+            State::Triaged
+        } else {
+            State::Detected
+        }
+    }
+
+    /// Classes of attack seen so far, in order of first appearance.
+    #[must_use]
+    pub fn classes(&self) -> Vec<AttackClass> {
+        let mut classes = Vec::new();
+        for finding in &self.findings {
+            if !classes.contains(&finding.class) {
+                classes.push(finding.class);
+            }
+        }
+        classes
+    }
+
+    /// The newest proven fix.
+    #[must_use]
+    pub fn proven_remedy(&self) -> Option<&Remedy> {
+        self.remedies.iter().rev().find(|remedy| remedy.verdict == Verdict::Proven)
+    }
+}
+
+fn illegal(state: &str, event: &IncidentEvent, rule: &'static str) -> IllegalTransition {
+    IllegalTransition { event: event.name(), state: state.to_owned(), rule }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::{Evidence, Score};
+    use crate::plan::{Call, Certainty, Step, Undo};
+    use crate::units::{BlockRef, TxRef};
+
+    const BLOCK: BlockRef = BlockRef { number: 7, hash: B256::ZERO };
+
+    fn finding(seed: &str) -> Box<Finding> {
+        let tx = TxRef { chain_id: ChainId(1), block: BLOCK, index: 0, hash: B256::ZERO };
+        let evidence = Evidence::Reentry {
+            contract: Address::ZERO,
+            outer: None,
+            inner: None,
+            via: Address::ZERO,
+            slots: vec![],
+        };
+        Box::new(Finding {
+            id: FindingId::derive(&[seed]),
+            detector: "reentrancy".to_owned(),
+            class: AttackClass::Reentrancy,
+            protocol: ProtocolId("vault".to_owned()),
+            contract: Address::ZERO,
+            tx,
+            score: Score(900),
+            evidence,
+            suspects: vec![],
+        })
+    }
+
+    fn detected() -> IncidentEvent {
+        let (incident, protocol) = (IncidentId::derive(&["i"]), ProtocolId("vault".to_owned()));
+        IncidentEvent::Detected { incident, chain_id: ChainId(1), protocol, finding: finding("a") }
+    }
+
+    fn plan() -> Plan {
+        let call = Call { to: Some(Address::ZERO), value_wei: U256::ZERO, data: Default::default() };
+        let undo = Undo::NoUndo { why: "a test".to_owned() };
+        let step = Step {
+            name: "pause".to_owned(),
+            from: Address::ZERO,
+            call,
+            preconditions: vec![],
+            effects: vec![],
+            undo,
+        };
+        Plan {
+            incident: IncidentId::derive(&["i"]),
+            purpose: Purpose::Contain,
+            chain_id: ChainId(1),
+            title: "pause the vault".to_owned(),
+            capability: None,
+            steps: vec![step],
+        }
+    }
+
+    fn landed(plan: PlanHash) -> IncidentEvent {
+        let receipt = Receipt {
+            plan,
+            step: 0,
+            tx_hash: B256::ZERO,
+            block: BLOCK,
+            index: 0,
+            created: None,
+            gas_used: 30_000,
+            fee_wei: U256::ZERO,
+            success: true,
+        };
+        IncidentEvent::StepLanded { receipt }
+    }
+
+    fn checked(plan: PlanHash, held: bool) -> IncidentEvent {
+        let effects = vec![("paused() is true".to_owned(), held)];
+        let verification =
+            Verification { plan, step: 0, block: BLOCK, certainty: Certainty::Latest, effects };
+        IncidentEvent::EffectsChecked { verification }
+    }
+
+    fn chosen() -> (PlanHash, Vec<IncidentEvent>) {
+        let plan = plan();
+        let hash = plan.hash();
+        let chosen = IncidentEvent::PlanChosen { plan: Box::new(plan), rationale: "least harm".to_owned() };
+        (hash, vec![detected(), chosen])
+    }
+
+    #[test]
+    fn an_incident_walks_to_contained_only_over_a_verified_effect() {
+        let (plan, mut log) = chosen();
+        log.extend([IncidentEvent::PlanApproved { plan }, landed(plan), checked(plan, false)]);
+        let incident = Incident::fold(&log).unwrap().unwrap();
+        assert_eq!(incident.state(), State::Detected);
+        let refused = Incident::next(Some(incident), &IncidentEvent::PlanCompleted { plan }).unwrap_err();
+        assert_eq!(refused.rule, "a plan is complete when every step took effect");
+
+        log.extend([checked(plan, true), IncidentEvent::PlanCompleted { plan }]);
+        assert_eq!(Incident::fold(&log).unwrap().unwrap().state(), State::Contained);
+    }
+
+    #[test]
+    fn a_reorganisation_opens_a_completed_step_again() {
+        let (plan, mut log) = chosen();
+        log.extend([IncidentEvent::PlanApproved { plan }, landed(plan), checked(plan, true)]);
+        log.extend([IncidentEvent::PlanCompleted { plan }, IncidentEvent::StepReverted { plan, step: 0 }]);
+        let incident = Incident::fold(&log).unwrap().unwrap();
+        assert_eq!(incident.plans[&plan].status, PlanStatus::Approved);
+        assert_eq!(incident.plans[&plan].next_step(), Some(0));
+    }
+
+    #[test]
+    fn illegal_events_are_refused_by_rule() {
+        let (plan, log) = chosen();
+        let incident = Incident::fold(&log).unwrap();
+        let rules = [
+            (incident.clone(), detected(), "an incident is detected once"),
+            (None, IncidentEvent::Closed, "the first event of an incident is a detection"),
+            (incident.clone(), landed(plan), "only an approved plan is executed"),
+            (
+                incident.clone(),
+                IncidentEvent::FindingAdded { finding: finding("a") },
+                "a finding is added once",
+            ),
+            (incident.clone(), IncidentEvent::Reopened, "an open incident cannot be reopened"),
+            (
+                incident,
+                IncidentEvent::ClaimPaid {
+                    account: Address::ZERO,
+                    amount_raw: U256::from(1),
+                    tx_hash: B256::ZERO,
+                },
+                "nobody is paid before the allocation is settled",
+            ),
+        ];
+        for (state, event, rule) in rules {
+            assert_eq!(Incident::next(state, &event).unwrap_err().rule, rule);
+        }
+    }
+
+    #[test]
+    fn a_closed_incident_takes_only_a_reopening() {
+        let log = [detected(), IncidentEvent::FalseAlarm];
+        let incident = Incident::fold(&log).unwrap();
+        assert_eq!(incident.as_ref().unwrap().state(), State::FalseAlarm);
+        assert!(Incident::next(incident.clone(), &IncidentEvent::Closed).is_err());
+        assert_eq!(Incident::next(incident, &IncidentEvent::Reopened).unwrap().state(), State::Detected);
+    }
+}
