@@ -1,0 +1,5 @@
+//! Tests of the range through its public API, in one binary.
+
+mod chain;
+mod common;
+mod provider;
