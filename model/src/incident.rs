@@ -59,7 +59,7 @@ pub enum IncidentEvent {
         /// Why this one.
         rationale: String,
     },
-    /// Policy or a person allowed the plan.
+    /// Policy or a person allowed the plan; a person may allow what the policy refused.
     PlanApproved {
         /// Which plan.
         plan: PlanHash,
@@ -383,12 +383,8 @@ impl Incident {
             IncidentEvent::Triaged { severity, .. } => self.severity = Some(*severity),
             IncidentEvent::Simulated { simulation } => self.simulations.push((**simulation).clone()),
             IncidentEvent::PlanChosen { plan, .. } => self.choose(plan)?,
-            IncidentEvent::PlanApproved { plan } => {
-                self.move_plan(*plan, PlanStatus::Chosen, PlanStatus::Approved)?
-            }
-            IncidentEvent::PlanRefused { plan, .. } => {
-                self.move_plan(*plan, PlanStatus::Chosen, PlanStatus::Refused)?
-            }
+            IncidentEvent::PlanApproved { plan } => self.decide_on(*plan, PlanStatus::Approved)?,
+            IncidentEvent::PlanRefused { plan, .. } => self.decide_on(*plan, PlanStatus::Refused)?,
             IncidentEvent::StepLanded { receipt } => {
                 self.approved(receipt.plan)?.receipts.insert(receipt.step, receipt.clone());
             }
@@ -433,12 +429,15 @@ impl Incident {
         Ok(())
     }
 
-    fn move_plan(&mut self, plan: PlanHash, from: PlanStatus, to: PlanStatus) -> Result<(), &'static str> {
+    /// A refusal is not the last word: a person may approve what the policy refused.
+    fn decide_on(&mut self, plan: PlanHash, to: PlanStatus) -> Result<(), &'static str> {
         let record = self.plans.get_mut(&plan).ok_or("the plan was never chosen")?;
-        if record.status != from {
-            return Err("a plan is decided on once");
+        match (record.status, to) {
+            (PlanStatus::Chosen, _) | (PlanStatus::Refused, PlanStatus::Approved) => record.status = to,
+            (PlanStatus::Refused | PlanStatus::Approved | PlanStatus::Completed, _) => {
+                return Err("a plan is decided on once");
+            }
         }
-        record.status = to;
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use crate::simulation::AttackTrial;
 use crate::units::IncidentId;
 use alloy_primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// A judged fix.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +59,18 @@ pub enum RemedyRule {
     AttackReproduced,
     /// Honest transactions behave the same.
     HonestUnchanged,
+}
+
+impl fmt::Display for RemedyRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LayoutCompatible => "the storage layout must stay compatible with the live one",
+            Self::UpgradeSucceeds => "the upgrade must succeed on a fork",
+            Self::AttackTakesNothing => "the replayed attack must take nothing",
+            Self::AttackReproduced => "the replayed attack must do harm on the live code",
+            Self::HonestUnchanged => "honest transactions must behave the same",
+        })
+    }
 }
 
 /// One difference between two storage layouts.

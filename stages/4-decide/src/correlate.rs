@@ -1,0 +1,216 @@
+//! One incident per attack: which findings belong together.
+//!
+//! In: the findings of one block, the open incidents, the policy. Out: assignments. Findings of one transaction are
+//! judged together. They join an open incident of the same protocol where they share a suspect with it or follow it
+//! within the window; they open a new one only where they are strong enough. Weak findings that join nothing are
+//! dropped. Must never: depend on the order in which detectors ran.
+
+use crate::policy::Policy;
+use alloy_primitives::Address;
+use cordon_model::finding::Finding;
+use cordon_model::incident::{Incident, Standing};
+use cordon_model::units::{ChainId, IncidentId, ProtocolId, TxRef};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Findings of one transaction and the incident they belong to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    /// The incident.
+    pub incident: IncidentId,
+    /// True where the first of the findings opens it.
+    pub opens: bool,
+    /// Chain.
+    pub chain_id: ChainId,
+    /// Protocol.
+    pub protocol: ProtocolId,
+    /// Findings, strongest first.
+    pub findings: Vec<Finding>,
+}
+
+/// What correlation needs to know of an incident.
+#[derive(Debug, Clone)]
+struct Known {
+    id: IncidentId,
+    chain_id: ChainId,
+    protocol: ProtocolId,
+    suspects: BTreeSet<Address>,
+    last_block: u64,
+    findings: BTreeSet<cordon_model::units::FindingId>,
+}
+
+impl Known {
+    fn of(incident: &Incident) -> Self {
+        let mut known = Self {
+            id: incident.id,
+            chain_id: incident.chain_id,
+            protocol: incident.protocol.clone(),
+            suspects: BTreeSet::new(),
+            last_block: 0,
+            findings: BTreeSet::new(),
+        };
+        incident.findings.iter().for_each(|finding| known.take(finding));
+        known
+    }
+
+    fn take(&mut self, finding: &Finding) {
+        self.suspects.extend(&finding.suspects);
+        self.last_block = self.last_block.max(finding.tx.block.number);
+        self.findings.insert(finding.id);
+    }
+
+    fn shares_suspect(&self, findings: &[Finding]) -> bool {
+        findings.iter().any(|finding| finding.suspects.iter().any(|suspect| self.suspects.contains(suspect)))
+    }
+
+    fn is_recent(&self, findings: &[Finding], window_blocks: u64) -> bool {
+        let block = findings.iter().map(|finding| finding.tx.block.number).min().unwrap_or_default();
+        block.saturating_sub(self.last_block) <= window_blocks
+    }
+}
+
+/// Assigns the findings of one block to incidents, in the order of their transactions.
+#[must_use]
+pub fn correlate(findings: Vec<Finding>, incidents: &[&Incident], policy: &Policy) -> Vec<Assignment> {
+    let open = incidents.iter().filter(|incident| incident.standing == Standing::Open);
+    let mut known: Vec<Known> = open.map(|incident| Known::of(incident)).collect();
+    let mut assignments = Vec::new();
+    for ((tx, protocol), mut group) in by_transaction(findings) {
+        group.sort_by(|a, b| b.score.cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
+        let alarming = policy.is_alarming(&group);
+        let joined = known.iter().position(|known| {
+            let same = known.chain_id == tx.chain_id && known.protocol == protocol;
+            same && (known.shares_suspect(&group)
+                || alarming && known.is_recent(&group, policy.window_blocks))
+        });
+        let Some(strongest) = group.first() else { continue };
+        let (id, opens) = match joined.and_then(|at| known.get(at)) {
+            Some(known) => (known.id, false),
+            None if alarming => (incident_id(tx.chain_id, &protocol, strongest), true),
+            None => continue,
+        };
+        if opens {
+            let (suspects, findings) = (BTreeSet::new(), BTreeSet::new());
+            let (chain_id, protocol) = (tx.chain_id, protocol.clone());
+            known.push(Known { id, chain_id, protocol, suspects, last_block: 0, findings });
+        }
+        let Some(target) = known.iter_mut().find(|known| known.id == id) else { continue };
+        group.retain(|finding| !target.findings.contains(&finding.id));
+        group.iter().for_each(|finding| target.take(finding));
+        if !group.is_empty() {
+            assignments.push(Assignment {
+                incident: id,
+                opens,
+                chain_id: tx.chain_id,
+                protocol,
+                findings: group,
+            });
+        }
+    }
+    assignments
+}
+
+fn by_transaction(findings: Vec<Finding>) -> BTreeMap<(OrderedTx, ProtocolId), Vec<Finding>> {
+    let mut groups: BTreeMap<_, Vec<Finding>> = BTreeMap::new();
+    for finding in findings {
+        groups.entry((OrderedTx(finding.tx), finding.protocol.clone())).or_default().push(finding);
+    }
+    groups
+}
+
+/// A transaction in the order of the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct OrderedTx(TxRef);
+
+impl std::ops::Deref for OrderedTx {
+    type Target = TxRef;
+
+    fn deref(&self) -> &TxRef {
+        &self.0
+    }
+}
+
+impl PartialOrd for OrderedTx {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for OrderedTx {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        let key = |tx: &TxRef| (tx.block.number, tx.index, tx.hash);
+        key(&self.0).cmp(&key(&other.0))
+    }
+}
+
+fn incident_id(chain_id: ChainId, protocol: &ProtocolId, first: &Finding) -> IncidentId {
+    IncidentId::derive(&[&chain_id.to_string(), &protocol.0, &first.id.0.to_string()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{finding, incident_of};
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_strong_finding_opens_an_incident_and_weak_ones_join_it() {
+        let policy = Policy::default();
+        let block = vec![finding("value-loss", 10, 0, 900), finding("reentrancy", 10, 0, 100)];
+        let assignments = correlate(block, &[], &policy);
+        assert_eq!(assignments.len(), 1);
+        assert!(assignments[0].opens);
+        assert_eq!(assignments[0].findings.len(), 2);
+        assert_eq!(assignments[0].findings[0].detector, "value-loss");
+    }
+
+    #[test]
+    fn a_weak_finding_alone_opens_nothing() {
+        assert!(correlate(vec![finding("reentrancy", 10, 0, 200)], &[], &Policy::default()).is_empty());
+    }
+
+    #[test]
+    fn two_middling_detectors_open_together() {
+        let block = vec![finding("reentrancy", 10, 0, 400), finding("rate-jump", 10, 0, 400)];
+        assert!(correlate(block, &[], &Policy::default())[0].opens);
+        let twice = vec![finding("reentrancy", 10, 0, 400), finding("reentrancy", 10, 1, 400)];
+        assert!(correlate(twice, &[], &Policy::default()).is_empty(), "one detector twice is one voice");
+    }
+
+    #[test]
+    fn the_second_strike_joins_the_first() {
+        let first = incident_of(finding("value-loss", 10, 0, 900));
+        let assignments = correlate(vec![finding("value-loss", 12, 0, 900)], &[&first], &Policy::default());
+        assert_eq!(assignments[0].incident, first.id);
+        assert!(!assignments[0].opens);
+    }
+
+    #[test]
+    fn a_stranger_long_after_opens_another() {
+        let first = incident_of(finding("value-loss", 10, 0, 900));
+        let mut later = finding("value-loss", 10_000, 0, 900);
+        later.suspects = vec![Address::repeat_byte(0x99)];
+        let assignments = correlate(vec![later], &[&first], &Policy::default());
+        assert!(assignments[0].opens);
+        assert_ne!(assignments[0].incident, first.id);
+    }
+
+    #[test]
+    fn a_known_finding_is_not_added_again() {
+        let first = incident_of(finding("value-loss", 10, 0, 900));
+        assert!(correlate(vec![finding("value-loss", 10, 0, 900)], &[&first], &Policy::default()).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_findings_within_a_block_does_not_matter(
+            order in Just((0..6usize).collect::<Vec<_>>()).prop_shuffle(),
+            scores in proptest::collection::vec(0u16..=1000, 6),
+        ) {
+            let names = ["value-loss", "reentrancy", "rate-jump"];
+            let block: Vec<_> = (0..6).map(|i| finding(names[i % 3], 10, u32::try_from(i / 3).unwrap(), scores[i])).collect();
+            let shuffled = order.iter().map(|i| block[*i].clone()).collect();
+            let policy = Policy::default();
+            prop_assert_eq!(correlate(block, &[], &policy), correlate(shuffled, &[], &policy));
+        }
+    }
+}

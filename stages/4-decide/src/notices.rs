@@ -1,0 +1,133 @@
+//! Which events people are told of.
+//!
+//! In: an incident after an event. Out: notices, each with an id that depends on incident and occasion alone, so that
+//! telling the same thing twice is impossible by construction. Must never: leave out an event that needs a person.
+
+use cordon_model::incident::{Incident, IncidentEvent, Severity};
+use cordon_model::notice::{Audience, Notice};
+use cordon_model::plan::Purpose;
+use cordon_model::units::{NoticeId, PlanHash, format_units};
+
+/// The notices that follow from an event; `incident` is the incident after it.
+#[must_use]
+pub fn notices(incident: &Incident, event: &IncidentEvent) -> Vec<Notice> {
+    match event {
+        IncidentEvent::Detected { finding, .. } => {
+            let title = format!("{} on '{}'", finding.class, incident.protocol);
+            let lines = vec![finding.evidence.to_string(), format!("transaction {}", finding.tx.hash)];
+            vec![notice(incident, "detected", Audience::Responders, title, lines)]
+        }
+        IncidentEvent::Triaged { severity, rationale } => {
+            let title = format!("severity {severity} on '{}'", incident.protocol);
+            vec![notice(
+                incident,
+                &format!("triaged {severity}"),
+                Audience::Responders,
+                title,
+                vec![rationale.clone()],
+            )]
+        }
+        IncidentEvent::PlanRefused { plan, rule } => {
+            let title = format!("a {} waits for a person", named(incident, *plan));
+            vec![notice(incident, &format!("refused {plan}"), Audience::Signers, title, vec![rule.clone()])]
+        }
+        IncidentEvent::StepLanded { receipt } if !receipt.success => {
+            let title = format!("a step of the {} failed on chain", named(incident, receipt.plan));
+            let lines = vec![format!("transaction {}", receipt.tx_hash)];
+            vec![notice(incident, &format!("failed {}", receipt.tx_hash), Audience::Responders, title, lines)]
+        }
+        IncidentEvent::PlanCompleted { plan } => completed(incident, *plan),
+        IncidentEvent::Investigated { root_cause, loss_wad, .. } => {
+            let title = format!("the incident on '{}' is investigated", incident.protocol);
+            let lines = vec![root_cause.clone(), format!("loss {} in value", format_units(*loss_wad, 18))];
+            vec![notice(incident, "investigated", Audience::Responders, title, lines)]
+        }
+        IncidentEvent::AllocationSettled { allocation, merkle_root } => {
+            let title = format!("{} accounts are owed a reimbursement", allocation.entitlements.len());
+            let lines = vec![format!("claims are proven against the root {merkle_root}")];
+            vec![notice(incident, &format!("settled {merkle_root}"), Audience::Users, title, lines)]
+        }
+        IncidentEvent::FindingAdded { .. }
+        | IncidentEvent::FindingWithdrawn { .. }
+        | IncidentEvent::Simulated { .. }
+        | IncidentEvent::PlanChosen { .. }
+        | IncidentEvent::PlanApproved { .. }
+        | IncidentEvent::StepLanded { .. }
+        | IncidentEvent::StepReverted { .. }
+        | IncidentEvent::EffectsChecked { .. }
+        | IncidentEvent::RemedyJudged { .. }
+        | IncidentEvent::ClaimPaid { .. }
+        | IncidentEvent::FalseAlarm
+        | IncidentEvent::Reopened
+        | IncidentEvent::Closed => Vec::new(),
+    }
+}
+
+fn completed(incident: &Incident, plan: PlanHash) -> Vec<Notice> {
+    let Some(record) = incident.plans.get(&plan) else { return Vec::new() };
+    let lines = vec![record.plan.title.clone()];
+    let occasion = format!("completed {plan}");
+    let tell = |audience, title: &str| {
+        notice(incident, &format!("{occasion} {title}"), audience, title.to_owned(), lines.clone())
+    };
+    match record.plan.purpose {
+        Purpose::Contain => vec![
+            tell(Audience::Responders, "the attack is contained"),
+            tell(Audience::Users, "the protocol is restricted while an incident is handled"),
+        ],
+        Purpose::Eradicate => vec![tell(Audience::Responders, "the fix is installed")],
+        Purpose::Reimburse => vec![tell(Audience::Users, "reimbursements can be claimed")],
+        Purpose::Reopen => vec![tell(Audience::Users, "the protocol is open again")],
+    }
+}
+
+fn named(incident: &Incident, plan: PlanHash) -> String {
+    incident.plans.get(&plan).map_or_else(|| plan.to_string(), |record| record.plan.purpose.to_string())
+}
+
+fn notice(
+    incident: &Incident,
+    occasion: &str,
+    audience: Audience,
+    title: String,
+    lines: Vec<String>,
+) -> Notice {
+    Notice {
+        id: NoticeId::derive(&[&incident.id.0.to_string(), occasion]),
+        incident: incident.id,
+        protocol: incident.protocol.clone(),
+        chain_id: incident.chain_id,
+        severity: incident.severity.unwrap_or(Severity::Medium),
+        audience,
+        title,
+        lines,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{incident_of, value_loss};
+
+    #[test]
+    fn a_detection_tells_the_responders_once() {
+        let finding = value_loss(10, 500, 100);
+        let incident = incident_of(finding.clone());
+        let (id, chain_id, protocol) = (incident.id, incident.chain_id, incident.protocol.clone());
+        let event = IncidentEvent::Detected { incident: id, chain_id, protocol, finding: Box::new(finding) };
+        let told = notices(&incident, &event);
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].audience, Audience::Responders);
+        assert_eq!(told[0].title, "value extraction on 'lending'");
+        assert_eq!(told, notices(&incident, &event), "the same occasion has the same id");
+    }
+
+    #[test]
+    fn raising_the_severity_is_another_occasion() {
+        let incident = incident_of(value_loss(10, 500, 100));
+        let triaged = |severity| IncidentEvent::Triaged { severity, rationale: "grounds".to_owned() };
+        let high = notices(&incident, &triaged(Severity::High));
+        let critical = notices(&incident, &triaged(Severity::Critical));
+        assert_ne!(high[0].id, critical[0].id);
+    }
+}
