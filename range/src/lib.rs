@@ -6,12 +6,17 @@
 //!
 //! It must never be reachable from outside the process, and no type of the EVM implementation is part of its API.
 
+pub mod artifacts;
 mod chain;
 mod rpc;
+pub mod scenarios;
 mod transport;
+pub mod world;
 
 pub use chain::config::{Call, ChainConfig, Fork};
 pub use chain::error::{ChainError, TxRejection};
 pub use chain::{BlockRef, Chain};
 pub use rpc::RpcError;
+pub use scenarios::{Scenario, Setup};
 pub use transport::ChainTransport;
+pub use world::{Facts, RangeError, Scorecard, StepOutcome, World};

@@ -1,6 +1,6 @@
 //! The direct API of the range: what actors do, what blocks contain, and that the same calls give the same chain.
 
-use crate::common::{ALICE, BOB, ETHER, WORD_BOX, chain, chain_with_box, word};
+use crate::bytecode::{ALICE, BOB, ETHER, WORD_BOX, chain, chain_with_box, word};
 use alloy_consensus::{BlockHeader as _, TxReceipt as _};
 use alloy_primitives::{Address, B256, Bloom, U256};
 use cordon_range::{Call, Chain, ChainConfig, ChainError, Fork, TxRejection};

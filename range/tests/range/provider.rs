@@ -1,6 +1,6 @@
 //! The range as production code sees it: through an alloy provider over the in-process transport.
 
-use crate::common::{ALICE, BOB, ETHER, WORD_BOX, chain, chain_with_box, keyless_transfer, word};
+use crate::bytecode::{ALICE, BOB, ETHER, WORD_BOX, chain, chain_with_box, keyless_transfer, word};
 use alloy_consensus::BlockHeader as _;
 use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_network::TransactionResponse as _;
