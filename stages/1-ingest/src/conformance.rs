@@ -1,0 +1,183 @@
+//! What every source must pass: following a chain through reorganisations, and going on from a stored cursor.
+//!
+//! In: a chain of real headers that the tests change at will, and a source that reads it. Out: assertions. Each source
+//! calls [`reorg`] in its own tests.
+
+use crate::{Advance, ChainSource, SourceError};
+use alloy_consensus::Header;
+use alloy_primitives::{B256, Bytes};
+use cordon_model::block::ChainUpdate;
+use cordon_model::log::Cursor;
+use cordon_model::units::{BlockRef, ChainId};
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// Chain id of the test chain.
+pub(crate) const CHAIN: ChainId = ChainId(31_337);
+
+/// Most updates that a test follows before it calls a source restless.
+const UPDATES_MAX: usize = 10_000;
+
+/// A canonical chain of empty blocks with true hashes, shared by a test and the node it plays.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TestChain(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    headers: Vec<Header>,
+    branch: u64,
+}
+
+impl TestChain {
+    pub(crate) fn with_blocks(count: usize) -> Self {
+        let chain = Self::default();
+        chain.grow(count);
+        chain
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap()
+    }
+
+    pub(crate) fn grow(&self, count: usize) {
+        let mut inner = self.inner();
+        for _ in 0..count {
+            let parent_hash = inner.headers.last().map_or(B256::ZERO, Header::hash_slow);
+            let number = inner.headers.len() as u64;
+            let extra_data = Bytes::from(inner.branch.to_be_bytes().to_vec());
+            let timestamp = 12 * number;
+            inner.headers.push(Header { parent_hash, number, extra_data, timestamp, ..Header::default() });
+        }
+    }
+
+    /// Replaces the newest `depth` blocks by `regrow` others.
+    pub(crate) fn reorganise(&self, depth: usize, regrow: usize) {
+        let mut inner = self.inner();
+        let keep = inner.headers.len() - depth;
+        inner.headers.truncate(keep);
+        inner.branch += 1;
+        drop(inner);
+        self.grow(regrow);
+    }
+
+    pub(crate) fn block_ref(&self, number: usize) -> BlockRef {
+        BlockRef { number: number as u64, hash: self.inner().headers[number].hash_slow() }
+    }
+
+    pub(crate) fn refs(&self) -> Vec<BlockRef> {
+        let count = self.inner().headers.len();
+        (0..count).map(|number| self.block_ref(number)).collect()
+    }
+
+    /// Header fields with the hash, as JSON-RPC spells them.
+    pub(crate) fn header_json(&self, number: usize) -> Option<Value> {
+        let header = self.inner().headers.get(number)?.clone();
+        let mut value = serde_json::to_value(&header).unwrap();
+        value["hash"] = json!(header.hash_slow());
+        Some(value)
+    }
+
+    /// Answers `eth_chainId` and `eth_getBlockByNumber`.
+    pub(crate) fn answer(&self, request: &Value) -> Value {
+        let result = match request["method"].as_str().unwrap() {
+            "eth_chainId" => json!(format!("{:#x}", CHAIN.0)),
+            "eth_getBlockByNumber" => self.block_json(request["params"][0].as_str().unwrap()),
+            "eth_subscribe" => json!("0x1"),
+            other => panic!("unexpected method {other}"),
+        };
+        json!({"jsonrpc": "2.0", "id": request["id"], "result": result})
+    }
+
+    fn block_json(&self, tag: &str) -> Value {
+        let number = match tag.strip_prefix("0x") {
+            Some(digits) => usize::from_str_radix(digits, 16).unwrap(),
+            None => self.inner().headers.len().wrapping_sub(1),
+        };
+        let Some(mut value) = self.header_json(number) else { return Value::Null };
+        value["transactions"] = json!([]);
+        value["uncles"] = json!([]);
+        value
+    }
+}
+
+pub(crate) fn empty_cursor() -> Cursor {
+    Cursor { chain_id: CHAIN, recent: Vec::new() }
+}
+
+/// What a source gave before it came to rest.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Followed {
+    pub(crate) applied: Vec<u64>,
+    pub(crate) reverted: Vec<u64>,
+}
+
+/// Follows a source to its head or end, applying each update to the cursor as a caller does.
+pub(crate) async fn follow(
+    source: &mut dyn ChainSource,
+    cursor: &mut Cursor,
+) -> Result<Followed, SourceError> {
+    let mut followed = Followed::default();
+    for _ in 0..UPDATES_MAX {
+        match source.advance(cursor).await? {
+            Advance::Update(ChainUpdate::Applied(block)) => {
+                if let Some(head) = cursor.head().filter(|head| head.number + 1 == block.number) {
+                    assert_eq!(block.parent_hash, head.hash, "a block must build on the cursor's head");
+                }
+                followed.applied.push(block.number);
+                cursor.push(block.block_ref());
+            }
+            Advance::Update(ChainUpdate::Reverted(block)) => {
+                assert!(cursor.pop(block), "only the cursor's head may be reverted");
+                followed.reverted.push(block.number);
+            }
+            Advance::Update(ChainUpdate::Pending(_)) => {
+                panic!("this source promised no pending transactions")
+            }
+            Advance::AtHead | Advance::End => return Ok(followed),
+        }
+    }
+    panic!("the source does not come to rest")
+}
+
+/// Follows a chain of ten blocks through every kind of reorganisation. The source begins at block 0.
+pub(crate) async fn reorg(source: &mut dyn ChainSource, chain: &TestChain) {
+    let mut cursor = empty_cursor();
+    let followed = follow(source, &mut cursor).await.unwrap();
+    assert_eq!(followed.applied, (0..10).collect::<Vec<_>>());
+    assert_eq!(cursor.recent, chain.refs());
+    assert_eq!(
+        follow(source, &mut cursor).await.unwrap(),
+        Followed::default(),
+        "asking again gives nothing new"
+    );
+
+    // Same height, other block: newest first, then the new ones upwards.
+    chain.reorganise(3, 3);
+    let followed = follow(source, &mut cursor).await.unwrap();
+    assert_eq!(followed, Followed { applied: vec![7, 8, 9], reverted: vec![9, 8, 7] });
+    assert_eq!(cursor.recent, chain.refs());
+
+    // A longer branch, seen by a caller that crashed before it stored its last two blocks.
+    chain.reorganise(1, 4);
+    cursor.recent.truncate(8);
+    let followed = follow(source, &mut cursor).await.unwrap();
+    assert_eq!(followed, Followed { applied: vec![8, 9, 10, 11, 12], reverted: vec![] });
+
+    // A shorter branch reverts at once, a mere prefix only when other blocks take the place of the judged ones.
+    chain.reorganise(4, 1);
+    let followed = follow(source, &mut cursor).await.unwrap();
+    assert_eq!(followed, Followed { applied: vec![9], reverted: vec![12, 11, 10, 9] });
+    chain.reorganise(2, 0);
+    assert_eq!(follow(source, &mut cursor).await.unwrap(), Followed::default());
+    chain.grow(5);
+    let followed = follow(source, &mut cursor).await.unwrap();
+    assert_eq!(followed, Followed { applied: vec![8, 9, 10, 11, 12], reverted: vec![9, 8] });
+    assert_eq!(cursor.recent, chain.refs());
+
+    // Deeper than a short memory: named, and no block is passed over.
+    cursor.recent.drain(..10);
+    chain.reorganise(4, 6);
+    let error = follow(source, &mut cursor).await.unwrap_err();
+    assert!(matches!(error, SourceError::ReorgTooDeep { oldest, .. } if oldest.number == 10), "{error}");
+    assert!(!error.is_transient());
+}
