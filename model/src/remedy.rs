@@ -91,4 +91,7 @@ pub struct HonestDifference {
     pub tx_hash: B256,
     /// What differs.
     pub what: String,
+    /// Whether the protected system itself behaves differently: success, movements of value, its own logs. Other
+    /// contracts' logs and return data may report what the fix is meant to change.
+    pub breaking: bool,
 }

@@ -1,0 +1,26 @@
+//! ChainUpdate -> Execution: every transaction executed again under the rules of its own block.
+//!
+//! In: blocks, and the state they ran on (a witness that travels with the block, or a node that is asked lazily).
+//! Out: plain [`Execution`](cordon_model::execution::Execution)s, the differences from what the header and the
+//! receipts state, and [`Fork`]s on which a question "what if" is answered before anything is sent.
+//!
+//! This is the only stage with an EVM. Must never: let a type of the EVM implementation out, read missing state as
+//! zero, or hand out a cut record without its `truncated` flag.
+
+mod error;
+mod inspector;
+mod machine;
+mod protocol;
+mod replay;
+mod rules;
+mod state;
+mod verify;
+mod what_if;
+
+pub use error::{ReplayError, RulesError, StateError};
+pub use inspector::{MAX_ACCESSES, MAX_DATA_BYTES, MAX_FRAMES, MAX_LOGS, MAX_TRANSFERS};
+pub use machine::{MAX_VIEWS, VIEW_GAS_LIMIT, warm_up};
+pub use replay::{BlockReplay, Mismatch, Replayer, Views, ask, no_views, replay_witness};
+pub use rules::Rules;
+pub use verify::{BenchReport, Totals, bench, verify};
+pub use what_if::Fork;

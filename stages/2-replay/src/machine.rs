@@ -1,0 +1,351 @@
+//! One EVM set up for one block: transactions, system calls and view calls on a state that can be written.
+//!
+//! In: state, a block's environment and rules, plain transactions. Out: plain executions and the changed state.
+//! Must never: commit what was only asked, or charge a view.
+
+use crate::error::ReplayError;
+use crate::inspector::{Record, Recorder};
+use crate::rules::BlockRules;
+use crate::state::{Db, DbError};
+use alloy_eips::eip7702::{Authorization as Eip7702Authorization, SignedAuthorization};
+use alloy_primitives::{Address, B256, Bytes, I256, U256, address};
+use cordon_model::block::{Block, ChainProfile, Transaction};
+use cordon_model::execution::{Creation, Execution, FrameKind, Status, StorageChange, ViewCall};
+use cordon_model::units::TxRef;
+use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
+use revm::context::{BlockEnv, Cfg as _, CfgEnv, Context, TxEnv};
+use revm::context_interface::block::BlobExcessGasAndPrice;
+use revm::context_interface::either::Either;
+use revm::context_interface::transaction::{AccessList, AccessListItem};
+use revm::database_interface::DatabaseCommit as _;
+use revm::handler::{MainnetContext, MainnetEvm, SystemCallEvm as _};
+use revm::primitives::TxKind;
+use revm::primitives::hardfork::SpecId;
+use revm::state::EvmState;
+use revm::{Database as _, ExecuteEvm as _, InspectEvm as _, MainBuilder as _, MainContext as _};
+use std::collections::BTreeMap;
+
+/// Gas that one view call may use. A price or solvency view of the audited lending and exchange protocols stays
+/// below one million; nodes answer `eth_call` with 50 million by default (geth `--rpc.gascap`).
+pub const VIEW_GAS_LIMIT: u64 = 10_000_000;
+/// View calls answered per transaction; further ones are dropped and the execution is marked as truncated. At the
+/// gas limit above, before and after, this bounds the work that one transaction can cause.
+pub const MAX_VIEWS: usize = 128;
+/// Fee recipient of every Scroll block as far as execution is concerned (the chain's fee vault).
+const SCROLL_FEE_VAULT: Address = address!("0x5300000000000000000000000000000000000005");
+/// EIP-2718 type of OP-stack deposits and Scroll's layer-1 messages, which pay no fee on their own chain.
+const DEPOSIT_TX_TYPE: u8 = 0x7e;
+
+type Evm = MainnetEvm<MainnetContext<Db>, Recorder>;
+
+/// How strictly transactions are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// As its own chain checked them when they were mined.
+    Mined,
+    /// No fee, no nonce and no check of the sender, so that any account's call can be tried; value must be there.
+    Simulated,
+}
+
+/// The EVM of one block.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    evm: Evm,
+    /// Configuration for view calls, exchanged with the one in use while a view runs.
+    view_cfg: CfgEnv,
+}
+
+/// A transaction that ran and is not yet committed.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) result: ExecutionResult,
+    pub(crate) state: EvmState,
+    pub(crate) record: Record,
+}
+
+/// What a transaction came to.
+#[derive(Debug)]
+pub(crate) enum Attempt {
+    Ran(Box<Run>),
+    /// The chain would not have included it.
+    Refused(InvalidTransaction),
+}
+
+impl Machine {
+    pub(crate) fn new(db: Db, env: BlockEnv, rules: &BlockRules, mode: Mode) -> Self {
+        let cfg = configuration(rules, mode);
+        let mut view_cfg = configuration(rules, Mode::Simulated);
+        view_cfg.tx_gas_limit_cap = Some(u64::MAX);
+        let evm = Context::mainnet()
+            .with_db(db)
+            .with_cfg(cfg)
+            .with_block(env)
+            .build_mainnet_with_inspector(Recorder::default());
+        Self { evm, view_cfg }
+    }
+
+    pub(crate) fn into_db(self) -> Db {
+        self.evm.ctx.journaled_state.database
+    }
+
+    pub(crate) fn db_mut(&mut self) -> &mut Db {
+        &mut self.evm.ctx.journaled_state.database
+    }
+
+    /// Runs a transaction with the recorder, without committing it.
+    pub(crate) fn run(&mut self, tx_hash: B256, tx: TxEnv) -> Result<Attempt, ReplayError> {
+        let outcome = self.evm.inspect_tx(tx);
+        let record = self.evm.inspector.finish();
+        match outcome {
+            Ok(done) => Ok(Attempt::Ran(Box::new(Run { result: done.result, state: done.state, record }))),
+            Err(EVMError::Transaction(reason)) => Ok(Attempt::Refused(reason)),
+            Err(error) => Err(evm_error(tx_hash, error)),
+        }
+    }
+
+    pub(crate) fn commit(&mut self, state: EvmState) {
+        self.db_mut().commit(state);
+    }
+
+    /// Runs a call of the protocol itself and commits it. A contract that does not exist is left alone: chains for
+    /// development do not deploy them.
+    pub(crate) fn system_call(&mut self, contract: Address, data: Bytes) -> Result<(), ReplayError> {
+        if self.db_mut().basic(contract)?.is_none_or(|account| account.is_empty_code_hash()) {
+            return Ok(());
+        }
+        let outcome = self.evm.system_call_one(contract, data);
+        let state = self.evm.finalize();
+        outcome.map_err(|error| evm_error(B256::ZERO, error))?;
+        self.commit(state);
+        Ok(())
+    }
+
+    /// Answers a view call on the current state and leaves no trace; `None` where the call fails.
+    pub(crate) fn view(&mut self, call: &ViewCall) -> Result<Option<Bytes>, ReplayError> {
+        let tx = TxEnv {
+            kind: TxKind::Call(call.target),
+            data: call.input.clone(),
+            gas_limit: VIEW_GAS_LIMIT,
+            chain_id: None,
+            ..TxEnv::default()
+        };
+        std::mem::swap(&mut self.evm.ctx.cfg, &mut self.view_cfg);
+        let outcome = self.evm.transact(tx);
+        std::mem::swap(&mut self.evm.ctx.cfg, &mut self.view_cfg);
+        match outcome {
+            Ok(done) if done.result.is_success() => Ok(done.result.into_output()),
+            Ok(_) | Err(EVMError::Transaction(_)) => Ok(None),
+            Err(error) => Err(evm_error(B256::ZERO, error)),
+        }
+    }
+
+    /// Adds to a balance outside any transaction (validator withdrawals).
+    pub(crate) fn credit(&mut self, address: Address, amount_wei: U256) -> Result<(), ReplayError> {
+        let mut info = self.db_mut().basic(address)?.unwrap_or_default();
+        info.balance = info.balance.saturating_add(amount_wei);
+        self.db_mut().insert_account_info(address, info);
+        Ok(())
+    }
+}
+
+/// Largest gas limit that a transaction of a block may have: the block's own, or the cap of EIP-7825.
+pub(crate) fn max_tx_gas(env: &BlockEnv, rules: &BlockRules) -> u64 {
+    env.gas_limit.min(configuration(rules, Mode::Simulated).tx_gas_limit_cap())
+}
+
+pub(crate) fn configuration(rules: &BlockRules, mode: Mode) -> CfgEnv {
+    let mut cfg = CfgEnv::new_with_spec(rules.spec).with_chain_id(rules.chain_id.0);
+    match (mode, rules.profile) {
+        (Mode::Mined, ChainProfile::Ethereum) => {}
+        (Mode::Mined, ChainProfile::Optimism | ChainProfile::Scroll | ChainProfile::Linea) => {
+            // The layer-1 data fee is not modelled, so balances, and with them these checks, can be off by it.
+            cfg.disable_balance_check = true;
+            cfg.disable_nonce_check = true;
+            cfg.disable_base_fee = true;
+            cfg.disable_eip3607 = true;
+        }
+        (Mode::Simulated, _) => {
+            cfg.disable_fee_charge = true;
+            cfg.disable_nonce_check = true;
+            cfg.disable_base_fee = true;
+            cfg.disable_eip3607 = true;
+            cfg.disable_block_gas_limit = true;
+        }
+    }
+    cfg
+}
+
+pub(crate) fn evm_error(tx_hash: B256, error: EVMError<DbError>) -> ReplayError {
+    match error {
+        EVMError::Database(error) => error.into(),
+        other => ReplayError::Evm { tx_hash, reason: format!("{other:?}") },
+    }
+}
+
+/// The environment of a block.
+pub(crate) fn block_env(block: &Block, rules: &BlockRules) -> BlockEnv {
+    BlockEnv {
+        number: U256::from(block.number),
+        beneficiary: match rules.profile {
+            ChainProfile::Scroll => SCROLL_FEE_VAULT,
+            ChainProfile::Ethereum | ChainProfile::Optimism | ChainProfile::Linea => block.beneficiary,
+        },
+        timestamp: U256::from(block.timestamp_s),
+        gas_limit: block.gas_limit,
+        basefee: block.base_fee_wei.unwrap_or_default(),
+        difficulty: block.difficulty,
+        prevrandao: rules.spec.is_enabled_in(SpecId::MERGE).then_some(block.mix_hash),
+        blob_excess_gas_and_price: rules.spec.is_enabled_in(SpecId::CANCUN).then(|| {
+            BlobExcessGasAndPrice::new(block.excess_blob_gas.unwrap_or_default(), rules.blob_fraction)
+        }),
+        // The slot is known to the consensus layer alone; blocks as nodes report them do not carry it.
+        slot_num: 0,
+    }
+}
+
+/// A transaction as the EVM takes it.
+pub(crate) fn tx_env(tx: &Transaction) -> TxEnv {
+    let has_fee_cap = tx.tx_type >= 2 && tx.tx_type != DEPOSIT_TX_TYPE;
+    let fee_cap = if has_fee_cap { tx.max_fee_per_gas_wei } else { None };
+    TxEnv {
+        tx_type: tx.tx_type,
+        caller: tx.from,
+        gas_limit: tx.gas_limit,
+        gas_price: fee_cap.or(tx.gas_price_wei).unwrap_or_default(),
+        kind: tx.to.map_or(TxKind::Create, TxKind::Call),
+        value: tx.value_wei,
+        data: tx.input.clone(),
+        nonce: tx.nonce,
+        chain_id: tx.chain_id,
+        access_list: AccessList(
+            tx.access_list
+                .iter()
+                .map(|entry| AccessListItem {
+                    address: entry.address,
+                    storage_keys: entry.storage_keys.clone(),
+                })
+                .collect(),
+        ),
+        gas_priority_fee: if has_fee_cap { tx.max_priority_fee_per_gas_wei } else { None },
+        blob_hashes: tx.blob_hashes.clone(),
+        max_fee_per_blob_gas: tx.max_fee_per_blob_gas_wei.unwrap_or_default(),
+        authorization_list: tx
+            .authorizations
+            .iter()
+            .map(|signed| {
+                let inner = Eip7702Authorization {
+                    chain_id: signed.chain_id,
+                    address: signed.address,
+                    nonce: signed.nonce,
+                };
+                Either::Left(SignedAuthorization::new_unchecked(inner, signed.y_parity, signed.r, signed.s))
+            })
+            .collect(),
+    }
+}
+
+/// The plain facts of a finished run; views are added by the caller.
+pub(crate) fn execution(at: TxRef, timestamp_s: u64, transaction: Transaction, run: &mut Run) -> Execution {
+    let record = std::mem::take(&mut run.record);
+    let status = match &run.result {
+        ExecutionResult::Success { .. } => Status::Success,
+        ExecutionResult::Revert { output, .. } => Status::Revert { output: output.clone() },
+        ExecutionResult::Halt { reason, .. } => Status::Halt { reason: format!("{reason:?}") },
+    };
+    let creations = creations(&record, &run.state);
+    let (storage_changes, balance_changes_wei) = changes(&run.state);
+    Execution {
+        tx: at,
+        timestamp_s,
+        transaction,
+        status,
+        gas_used: run.result.tx_gas_used(),
+        frames: record.frames,
+        logs: record.logs,
+        transfers: record.transfers,
+        accesses: record.accesses,
+        creations,
+        storage_changes,
+        balance_changes_wei,
+        views: Vec::new(),
+        truncated: record.truncated,
+    }
+}
+
+/// The record of a transaction that the rules refuse: it did nothing.
+pub(crate) fn refused(at: TxRef, timestamp_s: u64, transaction: Transaction, reason: String) -> Execution {
+    Execution {
+        tx: at,
+        timestamp_s,
+        transaction,
+        status: Status::Halt { reason },
+        gas_used: 0,
+        frames: Vec::new(),
+        logs: Vec::new(),
+        transfers: Vec::new(),
+        accesses: Vec::new(),
+        creations: Vec::new(),
+        storage_changes: Vec::new(),
+        balance_changes_wei: BTreeMap::new(),
+        views: Vec::new(),
+        truncated: false,
+    }
+}
+
+fn creations(record: &Record, state: &EvmState) -> Vec<Creation> {
+    record
+        .frames
+        .iter()
+        .filter(|frame| matches!(frame.kind, FrameKind::Create | FrameKind::Create2) && !frame.reverted)
+        .filter_map(|frame| {
+            let account = state.get(&frame.address)?;
+            (account.is_created() && !account.is_selfdestructed()).then_some(Creation {
+                creator: frame.caller,
+                address: frame.address,
+                code_hash: account.info.code_hash,
+            })
+        })
+        .collect()
+}
+
+/// Slots and balances that differ. The slots of a contract that destroyed itself are not listed: which ones it held
+/// is not known without its whole storage.
+fn changes(state: &EvmState) -> (Vec<StorageChange>, BTreeMap<Address, I256>) {
+    let mut slots = Vec::new();
+    let mut balances = BTreeMap::new();
+    for (address, account) in state {
+        if !account.is_touched() {
+            continue;
+        }
+        let gone = account.is_selfdestructed();
+        let before = account.original_info().balance;
+        let after = if gone { U256::ZERO } else { account.info.balance };
+        if before != after {
+            // Both are below the total supply of the coin, far from the sign bit.
+            balances.insert(*address, I256::from_raw(after.wrapping_sub(before)));
+        }
+        if !gone {
+            slots.extend(account.changed_storage_slots().map(|(slot, value)| StorageChange {
+                address: *address,
+                slot: *slot,
+                before: value.original_value(),
+                after: value.present_value(),
+            }));
+        }
+    }
+    slots.sort_unstable_by_key(|change| (change.address, change.slot));
+    (slots, balances)
+}
+
+/// Loads what the EVM otherwise loads at first use: the trusted setup of the point-evaluation precompile, which
+/// takes seconds and would fall on the first transaction that calls it. Blocking; call it once at start-up.
+pub fn warm_up() {
+    // Any input makes it load; the answer (an invalid proof) does not matter.
+    let verified = revm::precompile::kzg_point_evaluation::verify_kzg_proof(
+        &[0xc0; 48],
+        &[0; 32],
+        &[0; 32],
+        &[0xc0; 48],
+    );
+    tracing::debug!(verified, "point evaluation precompile loaded");
+}

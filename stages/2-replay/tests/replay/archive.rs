@@ -1,0 +1,139 @@
+//! Every block of the archive must reproduce the gas, the status and the logs that the real chain recorded.
+
+use crate::common;
+use alloy_primitives::{Address, Bytes, U256};
+use cordon_model::execution::{Execution, Frame, FrameKind, Status};
+use cordon_replay::{Rules, Totals, bench, no_views, replay_witness};
+use serde_json::Value;
+
+const CHAINS: [&str; 4] = ["ethereum", "linea", "optimism", "scroll"];
+
+#[test]
+fn every_archived_block_is_reproduced() {
+    let Some(archive) = common::archive() else { return };
+    let mut totals = Totals::default();
+    let mut wrong = Vec::new();
+    for chain in CHAINS {
+        let before = totals;
+        for path in common::files(&archive, chain) {
+            let block = common::load(&path);
+            match totals.add(&block, &no_views()) {
+                Ok(replay) => {
+                    for mismatch in &replay.mismatches {
+                        wrong.push(format!("{chain}/{}: {mismatch:?}", block.number));
+                    }
+                    for execution in replay.executions {
+                        assert!(!execution.truncated, "{} of block {}", execution.tx.hash, block.number);
+                    }
+                }
+                Err(error) => wrong.push(format!("{chain}/{}: {error:?}", block.number)),
+            }
+        }
+        println!(
+            "{chain}: {} blocks, {} transactions, {} gas",
+            totals.blocks - before.blocks,
+            totals.transactions - before.transactions,
+            totals.gas_used - before.gas_used
+        );
+    }
+    println!("{totals:?}, {} Mgas/s", totals.mgas_per_s());
+    assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
+    assert_eq!((totals.blocks, totals.transactions, totals.mismatches), (202, 15_165, 0));
+}
+
+#[test]
+fn built_in_schedules_name_the_hardfork_of_every_archived_mainnet_block() {
+    let Some(archive) = common::archive() else { return };
+    for path in common::files(&archive, "ethereum") {
+        let block = common::load(&path);
+        let rules = Rules::new(block.chain_id, None).unwrap();
+        let stated = &block.witness.as_ref().unwrap().hardfork;
+        assert_eq!(rules.hardfork_at(block.number, block.timestamp_s), stated, "block {}", block.number);
+    }
+}
+
+/// A node's `callTracer` record of one frame and all frames below it, in order of entry.
+fn flatten<'a>(frame: &'a Value, frames: &mut Vec<&'a Value>) {
+    frames.push(frame);
+    for child in frame["calls"].as_array().into_iter().flatten() {
+        flatten(child, frames);
+    }
+}
+
+fn same_frame(execution: &Execution, ours: &Frame, theirs: &Value) {
+    let at = format!("{} frame {}", execution.tx.hash, ours.index);
+    let kind = match theirs["type"].as_str().unwrap() {
+        "CALL" => FrameKind::Call,
+        "STATICCALL" => FrameKind::StaticCall,
+        "DELEGATECALL" => FrameKind::DelegateCall,
+        other => panic!("{at}: {other}"),
+    };
+    assert_eq!(ours.kind, kind, "{at}");
+    assert_eq!(ours.caller, common::text::<Address>(&theirs["from"]), "{at}");
+    assert_eq!(ours.code_address, common::text::<Address>(&theirs["to"]), "{at}");
+    assert_eq!(ours.input, common::text::<Bytes>(&theirs["input"]), "{at}");
+    assert_eq!(
+        ours.output,
+        common::opt(&theirs["output"], common::text::<Bytes>).unwrap_or_default(),
+        "{at}"
+    );
+    if kind != FrameKind::DelegateCall {
+        // The node repeats the parent's value in a delegate call, where nothing moves.
+        assert_eq!(ours.value_wei, common::word(&theirs["value"]), "{at}");
+    }
+    match theirs["error"].as_str() {
+        None => assert_eq!(ours.status, Status::Success, "{at}"),
+        Some("execution reverted") => assert!(matches!(ours.status, Status::Revert { .. }), "{at}"),
+        Some(_) => assert!(matches!(ours.status, Status::Halt { .. }), "{at}"),
+    }
+    // The first frame's gas is the transaction's in the node's record and the frame's own in ours.
+    let gas_used = if ours.index == 0 { execution.gas_used } else { ours.gas_used };
+    assert_eq!(U256::from(gas_used), common::word(&theirs["gasUsed"]), "{at}");
+}
+
+#[test]
+fn frames_equal_those_that_a_node_traced() {
+    let Some(archive) = common::archive() else { return };
+    let json = common::json(&archive.join("ethereum/22244135.json.zst"));
+    let replay = replay_witness(&common::block(&json), &no_views()).unwrap();
+    let traces = json["referenceCallTrace"].as_array().unwrap();
+    assert_eq!(replay.executions.len(), traces.len());
+    let mut compared = 0;
+    for (execution, trace) in replay.executions.iter().zip(traces) {
+        let mut frames = Vec::new();
+        flatten(&trace["result"], &mut frames);
+        assert_eq!(execution.frames.len(), frames.len(), "{}", execution.tx.hash);
+        for (ours, theirs) in execution.frames.iter().zip(frames) {
+            same_frame(execution, ours, theirs);
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 411);
+}
+
+#[test]
+fn the_benchmark_measures_both_sides_on_the_same_gas() {
+    let Some(archive) = common::archive() else { return };
+    let blocks: Vec<_> =
+        common::files(&archive, "ethereum").iter().rev().take(5).map(|path| common::load(path)).collect();
+    let report = bench(&blocks, 3).unwrap();
+    println!("{report:?}: bare {}, replay {}", report.bare_mgas_per_s(), report.replay_mgas_per_s());
+    assert_eq!(report.gas_used, blocks.iter().map(|block| block.gas_used).sum::<u64>());
+    assert!(report.bare_ns > 0 && report.replay_ns > 0);
+}
+
+#[test]
+#[ignore = "a measurement, not a check; run it alone"]
+fn cost_of_the_facts_on_the_whole_archive() {
+    let Some(archive) = common::archive() else { return };
+    for chain in CHAINS {
+        let blocks: Vec<_> = common::files(&archive, chain).iter().map(|path| common::load(path)).collect();
+        let report = bench(&blocks, 11).unwrap();
+        println!(
+            "{chain}: bare {} Mgas/s, replay {} Mgas/s, ratio {}/1000",
+            report.bare_mgas_per_s(),
+            report.replay_mgas_per_s(),
+            report.ratio_permille
+        );
+    }
+}
