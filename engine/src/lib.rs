@@ -1,1 +1,34 @@
-//! The one loop: wiring, configuration, the drill
+//! The one loop that joins the rooms, and the commands built on it.
+//!
+//! In: a configuration, a node or an archive or the practice range. Out: records in the log, transactions through the
+//! gate, reports. This is the only crate that names the stages. Must never hold a rule of its own that belongs to one of
+//! them: here things are put in order, not judged.
+
+pub mod archive;
+pub mod config;
+pub mod drill;
+mod engine;
+mod error;
+mod fix;
+mod history;
+pub mod incidents;
+pub mod inspect;
+mod journal;
+mod node;
+mod payback;
+pub mod render;
+mod report;
+mod respond;
+mod trials;
+mod verify_command;
+pub mod watch;
+
+pub use config::Config;
+pub use engine::{Engine, Event};
+pub use error::{EngineError, Kind};
+pub use fix::Candidate;
+pub use history::{HISTORY_BLOCKS_MAX, History, Past};
+pub use journal::{Entries, Entry, Journal, JournalError, Observer, Stamp};
+pub use payback::{PaybackOrder, Settlement};
+pub use respond::chain as error_chain;
+pub use verify_command::{FixRequest, verify_fix};

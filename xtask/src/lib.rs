@@ -29,7 +29,8 @@ pub fn rust_files() -> Result<Vec<(String, String)>> {
             if path.is_dir() && !["target", "node_modules", ".git"].contains(&name.as_str()) {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+                let text =
+                    std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
                 let relative = path.strip_prefix(root())?.to_string_lossy().into_owned();
                 found.push((relative, text));
             }
@@ -60,13 +61,16 @@ pub fn packages() -> Result<BTreeMap<String, Package>> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     // Only the packages of this platform are certain to be at hand offline.
     let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let arguments = ["metadata", "--format-version", "1", "--offline", "--locked", "--filter-platform", &platform];
-    let output = Command::new(cargo).args(arguments).current_dir(root()).output().context("running cargo metadata")?;
+    let arguments =
+        ["metadata", "--format-version", "1", "--offline", "--locked", "--filter-platform", &platform];
+    let output =
+        Command::new(cargo).args(arguments).current_dir(root()).output().context("running cargo metadata")?;
     if !output.status.success() {
         bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr));
     }
     let metadata: Value = serde_json::from_slice(&output.stdout).context("reading cargo metadata")?;
-    let members: BTreeSet<&str> = list(&metadata, "workspace_members")?.iter().filter_map(Value::as_str).collect();
+    let members: BTreeSet<&str> =
+        list(&metadata, "workspace_members")?.iter().filter_map(Value::as_str).collect();
     let mut packages = BTreeMap::new();
     for package in list(&metadata, "packages")? {
         let id = text(package, "id")?;
@@ -94,7 +98,8 @@ pub fn packages() -> Result<BTreeMap<String, Package>> {
 fn normal_dependencies(node: &Value) -> Result<Vec<&str>> {
     let mut ids = Vec::new();
     for dependency in list(node, "deps")? {
-        let normal = list(dependency, "dep_kinds")?.iter().any(|kind| kind.get("kind").is_some_and(Value::is_null));
+        let normal =
+            list(dependency, "dep_kinds")?.iter().any(|kind| kind.get("kind").is_some_and(Value::is_null));
         if normal {
             ids.push(text(dependency, "pkg")?);
         }

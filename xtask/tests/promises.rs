@@ -17,8 +17,14 @@ const STAGES: [&str; 8] = [
 ];
 
 /// Crates that must give the same answer for the same input, for ever.
-const PURE: [&str; 6] =
-    ["cordon-model", "cordon-detect", "cordon-decide", "cordon-investigate", "cordon-eradicate", "cordon-recover"];
+const PURE: [&str; 6] = [
+    "cordon-model",
+    "cordon-detect",
+    "cordon-decide",
+    "cordon-investigate",
+    "cordon-eradicate",
+    "cordon-recover",
+];
 
 /// What a pure crate may use: number types, encodings, and nothing with a socket, a clock or a file.
 const PURE_ALLOWED: [&str; 10] = [
@@ -59,8 +65,12 @@ fn promise_1_model_has_no_io() {
 #[test]
 fn promise_2_stages_know_only_the_model() {
     for package in members() {
-        let ours: BTreeSet<_> =
-            package.dependencies.iter().filter(|name| name.starts_with("cordon-")).map(String::as_str).collect();
+        let ours: BTreeSet<_> = package
+            .dependencies
+            .iter()
+            .filter(|name| name.starts_with("cordon-"))
+            .map(String::as_str)
+            .collect();
         let allowed: BTreeSet<&str> = match package.name.as_str() {
             name if STAGES.contains(&name) => BTreeSet::from(["cordon-model"]),
             "cordon-store" | "cordon-notify" => BTreeSet::from(["cordon-model"]),

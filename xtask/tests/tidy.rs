@@ -6,7 +6,8 @@ use xtask::rust_files;
 const FILE_LINES_MAX: usize = 500;
 
 /// Words that say nothing about what a type or file is.
-const BANNED_NAMES: [&str; 8] = ["manager", "handler", "service", "helper", "util", "processor", "common", "misc"];
+const BANNED_NAMES: [&str; 8] =
+    ["manager", "handler", "service", "helper", "util", "processor", "common", "misc"];
 
 /// Folders of crates that may not reach outside of themselves.
 const PURE_FOLDERS: [&str; 6] = [
@@ -68,7 +69,10 @@ fn pure_crates_stay_inside() {
             continue;
         }
         for word in IMPURE {
-            assert!(!production(&text).contains(word), "{path} must not use {word}: it is part of a pure crate");
+            assert!(
+                !production(&text).contains(word),
+                "{path} must not use {word}: it is part of a pure crate"
+            );
         }
     }
 }
@@ -81,7 +85,10 @@ fn only_the_gate_makes_authorizations() {
         }
         let makes = production(&text).lines().any(|line| {
             let line = line.trim();
-            line.contains("Authorized {") && !line.starts_with("//") && !line.contains("impl ") && !line.contains("->")
+            line.contains("Authorized {")
+                && !line.starts_with("//")
+                && !line.contains("impl ")
+                && !line.contains("->")
         });
         assert!(!makes, "{path}: only the gate may make an `Authorized`");
     }

@@ -1,1 +1,25 @@
-fn main() {}
+//! The command line of Cordon: parse, call the engine, print.
+//!
+//! In: arguments. Out: text or JSON on standard output, diagnostics on standard error, and an exit code from the
+//! table in `--help`. Must never hold logic of its own: what a command does is in the engine.
+
+mod args;
+mod commands;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = args::Cordon::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("CORDON_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("cordon=info,warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match commands::run(arguments).await {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            commands::complain(&error);
+            commands::exit_code(&error)
+        }
+    }
+}

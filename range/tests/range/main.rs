@@ -1,5 +1,5 @@
 //! Tests of the range through its public API, in one binary.
 
-mod chain;
 mod bytecode;
+mod chain;
 mod provider;

@@ -9,7 +9,7 @@ use crate::policy::Policy;
 use alloy_primitives::Address;
 use cordon_model::finding::Finding;
 use cordon_model::incident::{Incident, Standing};
-use cordon_model::units::{ChainId, IncidentId, ProtocolId, TxRef};
+use cordon_model::units::{ChainId, FindingId, IncidentId, ProtocolId, TxRef};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Findings of one transaction and the incident they belong to.
@@ -35,7 +35,7 @@ struct Known {
     protocol: ProtocolId,
     suspects: BTreeSet<Address>,
     last_block: u64,
-    findings: BTreeSet<cordon_model::units::FindingId>,
+    findings: BTreeSet<FindingId>,
 }
 
 impl Known {
@@ -62,7 +62,12 @@ impl Known {
         findings.iter().any(|finding| finding.suspects.iter().any(|suspect| self.suspects.contains(suspect)))
     }
 
+    /// An open incident whose findings were all withdrawn by a reorganisation takes whatever comes next: the same
+    /// attack is about to be mined again.
     fn is_recent(&self, findings: &[Finding], window_blocks: u64) -> bool {
+        if self.findings.is_empty() {
+            return true;
+        }
         let block = findings.iter().map(|finding| finding.tx.block.number).min().unwrap_or_default();
         block.saturating_sub(self.last_block) <= window_blocks
     }
@@ -73,8 +78,12 @@ impl Known {
 pub fn correlate(findings: Vec<Finding>, incidents: &[&Incident], policy: &Policy) -> Vec<Assignment> {
     let open = incidents.iter().filter(|incident| incident.standing == Standing::Open);
     let mut known: Vec<Known> = open.map(|incident| Known::of(incident)).collect();
+    // What a closed incident holds was decided on by a person; judging its block again does not reopen it.
+    let decided: BTreeSet<FindingId> =
+        incidents.iter().flat_map(|incident| incident.findings.iter().map(|finding| finding.id)).collect();
     let mut assignments = Vec::new();
-    for ((tx, protocol), mut group) in by_transaction(findings) {
+    let fresh = findings.into_iter().filter(|finding| !decided.contains(&finding.id)).collect();
+    for ((tx, protocol), mut group) in by_transaction(fresh) {
         group.sort_by(|a, b| b.score.cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
         let alarming = policy.is_alarming(&group);
         let joined = known.iter().position(|known| {
@@ -192,6 +201,23 @@ mod tests {
         let assignments = correlate(vec![later], &[&first], &Policy::default());
         assert!(assignments[0].opens);
         assert_ne!(assignments[0].incident, first.id);
+    }
+
+    #[test]
+    fn an_incident_whose_block_left_takes_the_attack_when_it_is_mined_again() {
+        let mut hollow = incident_of(finding("value-loss", 10, 0, 900));
+        hollow.findings.clear();
+        let assignments = correlate(vec![finding("value-loss", 11, 0, 900)], &[&hollow], &Policy::default());
+        assert_eq!((assignments[0].incident, assignments[0].opens), (hollow.id, false));
+    }
+
+    #[test]
+    fn what_a_closed_incident_holds_is_not_opened_again() {
+        let mut closed = incident_of(finding("value-loss", 10, 0, 900));
+        closed.standing = Standing::FalseAlarm;
+        assert!(
+            correlate(vec![finding("value-loss", 10, 0, 900)], &[&closed], &Policy::default()).is_empty()
+        );
     }
 
     #[test]

@@ -173,7 +173,12 @@ fn forbidden(
 
 fn ungranted(plan: &Plan, protocol: &Protocol) -> Option<PolicyRule> {
     for step in &plan.steps {
-        let pulls = |lever: &&Capability| Some(lever.target) == step.call.to && lever.authority == step.from;
+        let pulls = |lever: &&Capability| {
+            // No lever takes native coin, so a step that sends some is not one of theirs.
+            Some(lever.target) == step.call.to
+                && lever.authority == step.from
+                && step.call.value_wei.is_zero()
+        };
         match protocol.capabilities.iter().find(pulls) {
             None => return Some(PolicyRule::StepWithoutLever { step: step.name.clone() }),
             Some(lever) if lever.grant == Grant::ObserveOnly => {

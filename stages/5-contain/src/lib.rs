@@ -29,6 +29,7 @@ pub use journal::LaneError;
 pub use keystore::{KeystoreError, KeystoreSigner, PasswordSource, create_keystore};
 pub use lane::Lane;
 pub use levers::{Lever, Probe, ProbeState};
+pub use node::NodeError;
 pub use rule::{Refused, Rule};
 pub use sender::{Delivery, HeldWhy, LaneUpdate, SendError, SendPolicy, Sender, Submitted};
 pub use signer::{SignError, SignedEnvelope, Signer};

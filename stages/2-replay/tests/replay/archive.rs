@@ -1,6 +1,6 @@
 //! Every block of the archive must reproduce the gas, the status and the logs that the real chain recorded.
 
-use crate::common;
+use crate::fixtures;
 use alloy_primitives::{Address, Bytes, U256};
 use cordon_model::execution::{Execution, Frame, FrameKind, Status};
 use cordon_replay::{Rules, Totals, bench, no_views, replay_witness};
@@ -10,13 +10,13 @@ const CHAINS: [&str; 4] = ["ethereum", "linea", "optimism", "scroll"];
 
 #[test]
 fn every_archived_block_is_reproduced() {
-    let Some(archive) = common::archive() else { return };
+    let Some(archive) = fixtures::archive() else { return };
     let mut totals = Totals::default();
     let mut wrong = Vec::new();
     for chain in CHAINS {
         let before = totals;
-        for path in common::files(&archive, chain) {
-            let block = common::load(&path);
+        for path in fixtures::files(&archive, chain) {
+            let block = fixtures::load(&path);
             match totals.add(&block, &no_views()) {
                 Ok(replay) => {
                     for mismatch in &replay.mismatches {
@@ -43,9 +43,9 @@ fn every_archived_block_is_reproduced() {
 
 #[test]
 fn built_in_schedules_name_the_hardfork_of_every_archived_mainnet_block() {
-    let Some(archive) = common::archive() else { return };
-    for path in common::files(&archive, "ethereum") {
-        let block = common::load(&path);
+    let Some(archive) = fixtures::archive() else { return };
+    for path in fixtures::files(&archive, "ethereum") {
+        let block = fixtures::load(&path);
         let rules = Rules::new(block.chain_id, None).unwrap();
         let stated = &block.witness.as_ref().unwrap().hardfork;
         assert_eq!(rules.hardfork_at(block.number, block.timestamp_s), stated, "block {}", block.number);
@@ -69,17 +69,17 @@ fn same_frame(execution: &Execution, ours: &Frame, theirs: &Value) {
         other => panic!("{at}: {other}"),
     };
     assert_eq!(ours.kind, kind, "{at}");
-    assert_eq!(ours.caller, common::text::<Address>(&theirs["from"]), "{at}");
-    assert_eq!(ours.code_address, common::text::<Address>(&theirs["to"]), "{at}");
-    assert_eq!(ours.input, common::text::<Bytes>(&theirs["input"]), "{at}");
+    assert_eq!(ours.caller, fixtures::text::<Address>(&theirs["from"]), "{at}");
+    assert_eq!(ours.code_address, fixtures::text::<Address>(&theirs["to"]), "{at}");
+    assert_eq!(ours.input, fixtures::text::<Bytes>(&theirs["input"]), "{at}");
     assert_eq!(
         ours.output,
-        common::opt(&theirs["output"], common::text::<Bytes>).unwrap_or_default(),
+        fixtures::opt(&theirs["output"], fixtures::text::<Bytes>).unwrap_or_default(),
         "{at}"
     );
     if kind != FrameKind::DelegateCall {
         // The node repeats the parent's value in a delegate call, where nothing moves.
-        assert_eq!(ours.value_wei, common::word(&theirs["value"]), "{at}");
+        assert_eq!(ours.value_wei, fixtures::word(&theirs["value"]), "{at}");
     }
     match theirs["error"].as_str() {
         None => assert_eq!(ours.status, Status::Success, "{at}"),
@@ -88,14 +88,14 @@ fn same_frame(execution: &Execution, ours: &Frame, theirs: &Value) {
     }
     // The first frame's gas is the transaction's in the node's record and the frame's own in ours.
     let gas_used = if ours.index == 0 { execution.gas_used } else { ours.gas_used };
-    assert_eq!(U256::from(gas_used), common::word(&theirs["gasUsed"]), "{at}");
+    assert_eq!(U256::from(gas_used), fixtures::word(&theirs["gasUsed"]), "{at}");
 }
 
 #[test]
 fn frames_equal_those_that_a_node_traced() {
-    let Some(archive) = common::archive() else { return };
-    let json = common::json(&archive.join("ethereum/22244135.json.zst"));
-    let replay = replay_witness(&common::block(&json), &no_views()).unwrap();
+    let Some(archive) = fixtures::archive() else { return };
+    let json = fixtures::json(&archive.join("ethereum/22244135.json.zst"));
+    let replay = replay_witness(&fixtures::block(&json), &no_views()).unwrap();
     let traces = json["referenceCallTrace"].as_array().unwrap();
     assert_eq!(replay.executions.len(), traces.len());
     let mut compared = 0;
@@ -113,9 +113,9 @@ fn frames_equal_those_that_a_node_traced() {
 
 #[test]
 fn the_benchmark_measures_both_sides_on_the_same_gas() {
-    let Some(archive) = common::archive() else { return };
+    let Some(archive) = fixtures::archive() else { return };
     let blocks: Vec<_> =
-        common::files(&archive, "ethereum").iter().rev().take(5).map(|path| common::load(path)).collect();
+        fixtures::files(&archive, "ethereum").iter().rev().take(5).map(|path| fixtures::load(path)).collect();
     let report = bench(&blocks, 3).unwrap();
     println!("{report:?}: bare {}, replay {}", report.bare_mgas_per_s(), report.replay_mgas_per_s());
     assert_eq!(report.gas_used, blocks.iter().map(|block| block.gas_used).sum::<u64>());
@@ -125,9 +125,10 @@ fn the_benchmark_measures_both_sides_on_the_same_gas() {
 #[test]
 #[ignore = "a measurement, not a check; run it alone"]
 fn cost_of_the_facts_on_the_whole_archive() {
-    let Some(archive) = common::archive() else { return };
+    let Some(archive) = fixtures::archive() else { return };
     for chain in CHAINS {
-        let blocks: Vec<_> = common::files(&archive, chain).iter().map(|path| common::load(path)).collect();
+        let blocks: Vec<_> =
+            fixtures::files(&archive, chain).iter().map(|path| fixtures::load(path)).collect();
         let report = bench(&blocks, 11).unwrap();
         println!(
             "{chain}: bare {} Mgas/s, replay {} Mgas/s, ratio {}/1000",

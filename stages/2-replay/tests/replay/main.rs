@@ -4,11 +4,11 @@
 #[cfg(test)]
 mod archive;
 #[cfg(test)]
-mod common;
-#[cfg(test)]
 mod contracts;
 #[cfg(test)]
 mod facts;
+#[cfg(test)]
+mod fixtures;
 #[cfg(test)]
 mod fork;
 #[cfg(test)]

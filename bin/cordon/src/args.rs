@@ -1,0 +1,196 @@
+//! The arguments, and the help that teaches them.
+//!
+//! In: nothing. Out: types that clap fills. Every command's help says what it needs, what it prints, and what its exit
+//! codes mean.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Exit codes, the same for every command.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done, and what was checked holds
+  1  an unexpected failure (the message says what was tried)
+  2  the command line is wrong
+  3  the configuration is wrong (the message names key, value and what was expected)
+  4  the node cannot be used (unreachable, wrong chain, lying)
+  5  the answer is no: a replay mismatch, a refused fix, a drill that did not end as it should
+  6  a file cannot be used (archive, artifact, keystore, event log)
+
+Diagnostics go to standard error; CORDON_LOG=debug shows more of them.";
+
+/// On-chain incident management: watch, replay, detect, contain, investigate, fix, reimburse.
+#[derive(Debug, Parser)]
+#[command(name = "cordon", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub(crate) struct Cordon {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Play a whole incident on a chain inside this process: no node, no key, no service needed.
+    ///
+    /// Honest users transact, an attacker strikes, and Cordon watches the same chain through the same engine that
+    /// `watch` uses. The timeline is printed as it happens; at the end drill-report.md and drill-report.json are
+    /// written. The same seed gives the same bytes.
+    Drill(Drill),
+    /// Watch a chain and act as the configuration allows. Runs until interrupted.
+    ///
+    /// Without a granted lever nothing is ever sent: Cordon observes, simulates and tells people.
+    Watch(WithConfig),
+    /// Execute archived blocks again and compare gas and status with what the chain recorded.
+    ///
+    /// PATH is a block file (cordon-block/1, zstd-compressed JSON) or a folder of them.
+    Replay(Replay),
+    /// Explain one transaction: decoded calls, movements of value, profit and loss.
+    Inspect(Inspect),
+    /// Read incidents from the event log.
+    #[command(subcommand)]
+    Incident(Incident),
+    /// Judge fixes.
+    #[command(subcommand)]
+    Fix(Fix),
+    /// Check a configuration without touching the network, and say what is wrong where.
+    Check(WithConfig),
+}
+
+/// `cordon drill`
+#[derive(Debug, Args)]
+pub(crate) struct Drill {
+    /// Scenario to play; see --list.
+    #[arg(default_value = "donation-reentrancy")]
+    pub(crate) scenario: String,
+    /// List the scenarios and stop.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Show the undefended run: the same scenario and seed, nobody watching.
+    #[arg(long)]
+    pub(crate) without_cordon: bool,
+    /// Print events as JSON lines.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Seed of everything that varies; the same seed gives the same bytes.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Folder for drill-report.md and drill-report.json.
+    #[arg(long, default_value = ".")]
+    pub(crate) out: PathBuf,
+}
+
+/// A command that reads a configuration.
+#[derive(Debug, Args)]
+pub(crate) struct WithConfig {
+    /// Configuration file.
+    #[arg(long, default_value = "cordon.toml")]
+    pub(crate) config: PathBuf,
+}
+
+/// `cordon replay`
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// Block file or folder.
+    pub(crate) path: PathBuf,
+    /// Also measure speed beside bare revm on the same blocks, over this many interleaved rounds.
+    #[arg(long, value_name = "ROUNDS")]
+    pub(crate) bench: Option<u32>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `cordon inspect`
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// Transaction hash.
+    pub(crate) tx: String,
+    /// Node URL; the node must still hold the state before the transaction's block.
+    #[arg(long)]
+    pub(crate) rpc: String,
+    /// Hardfork by name, for chains whose schedule is not built in.
+    #[arg(long)]
+    pub(crate) hardfork: Option<String>,
+    /// Contract artifact or JSON ABI whose functions, events and errors should be decoded; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) abi: Vec<PathBuf>,
+    /// Print JSON instead of Markdown.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `cordon incident`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Incident {
+    /// One line per incident.
+    List(IncidentList),
+    /// One incident with its whole log.
+    Show(IncidentShow),
+}
+
+/// `cordon incident list`
+#[derive(Debug, Args)]
+pub(crate) struct IncidentList {
+    /// Event log.
+    #[arg(long, default_value = "cordon.sqlite")]
+    pub(crate) store: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `cordon incident show`
+#[derive(Debug, Args)]
+pub(crate) struct IncidentShow {
+    /// Incident, as `incident list` prints it.
+    pub(crate) id: String,
+    /// Event log.
+    #[arg(long, default_value = "cordon.sqlite")]
+    pub(crate) store: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `cordon fix`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Fix {
+    /// Prove a fixed implementation on a fork, or refuse it by rule.
+    ///
+    /// The candidate is installed behind the proxy on a fork; the attack is replayed on the state before it (it must
+    /// take nothing) and honest transactions are replayed (they must behave the same); the storage layouts are
+    /// compared. A proven fix is written as an upgrade plan.
+    Verify(FixVerify),
+}
+
+/// `cordon fix verify`
+#[derive(Debug, Args)]
+pub(crate) struct FixVerify {
+    /// Configuration file.
+    #[arg(long, default_value = "cordon.toml")]
+    pub(crate) config: PathBuf,
+    /// Incident that the fix is for, as `incident list` prints it.
+    #[arg(long)]
+    pub(crate) incident: String,
+    /// Artifact of the fixed implementation.
+    #[arg(long)]
+    pub(crate) artifact: PathBuf,
+    /// Artifact of the implementation that is live now.
+    #[arg(long)]
+    pub(crate) live: PathBuf,
+    /// UUPS proxy to upgrade.
+    #[arg(long)]
+    pub(crate) proxy: String,
+    /// Account that may upgrade.
+    #[arg(long)]
+    pub(crate) upgrader: String,
+    /// Calldata run by the proxy within the upgrade, 0x-prefixed.
+    #[arg(long, default_value = "0x")]
+    pub(crate) init: String,
+    /// Where to write the upgrade plan of a proven fix.
+    #[arg(long, default_value = "fix-plan.json")]
+    pub(crate) out: PathBuf,
+    /// Print the judgement as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

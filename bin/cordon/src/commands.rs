@@ -1,0 +1,220 @@
+//! One function per command: call the engine, print what it says, choose the exit code.
+//!
+//! In: parsed arguments. Out: text or JSON lines on standard output. Must never print a secret or a node's URL.
+
+use crate::args::{Command, Cordon, Drill, Fix, Incident, Inspect, Replay, WithConfig};
+use anyhow::{Context, Result};
+use cordon_engine::drill::{self, DrillEvent, Verdict};
+use cordon_engine::{Config, EngineError, FixRequest, Kind, archive, incidents, inspect, watch};
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// The answer is no.
+const REFUSED: u8 = 5;
+
+/// Carries out a command.
+pub(crate) async fn run(arguments: Cordon) -> Result<ExitCode> {
+    match arguments.command {
+        Command::Drill(arguments) => play(arguments).await,
+        Command::Watch(arguments) => follow(&arguments).await,
+        Command::Replay(arguments) => replay(arguments).await,
+        Command::Inspect(arguments) => explain(&arguments).await,
+        Command::Incident(Incident::List(arguments)) => {
+            let found = incidents::all(&arguments.store).await?;
+            if arguments.json {
+                say_json(&found)?;
+            } else if found.is_empty() {
+                say("no incidents")?;
+            } else {
+                found.iter().try_for_each(|dossier| say(&dossier.line()))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Incident(Incident::Show(arguments)) => {
+            let dossier = incidents::one(&arguments.store, &arguments.id).await?;
+            if arguments.json {
+                say_json(&dossier)?
+            } else {
+                say(&dossier.lines().join("\n"))?
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Fix(Fix::Verify(arguments)) => verify(arguments).await,
+        Command::Check(arguments) => check(&arguments),
+    }
+}
+
+/// Says on standard error what went wrong, with its causes.
+pub(crate) fn complain(error: &anyhow::Error) {
+    let mut text = format!("error: {error}");
+    for cause in error.chain().skip(1) {
+        text.push_str(&format!("\n  because: {cause}"));
+    }
+    // If standard error is gone there is nobody left to tell.
+    let _gone = writeln!(std::io::stderr(), "{text}");
+}
+
+/// The exit code of a failure; see `cordon --help`.
+pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let code = match error.downcast_ref::<EngineError>().map(EngineError::kind) {
+        Some(Kind::Usage) => 2,
+        Some(Kind::Config) => 3,
+        Some(Kind::Node) => 4,
+        Some(Kind::Refused) => REFUSED,
+        Some(Kind::File) => 6,
+        Some(Kind::Failure) | None => 1,
+    };
+    ExitCode::from(code)
+}
+
+fn say(text: &str) -> Result<()> {
+    writeln!(std::io::stdout().lock(), "{text}").context("writing to standard output")
+}
+
+fn say_json(value: &impl serde::Serialize) -> Result<()> {
+    say(&serde_json::to_string(value).context("serialising the answer")?)
+}
+
+async fn play(arguments: Drill) -> Result<ExitCode> {
+    if arguments.list {
+        drill::scenarios().iter().try_for_each(|(name, what)| say(&format!("{name}\n    {what}")))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let scenario = drill::scenario(&arguments.scenario)?;
+    let chosen = drill::Drill { scenario, seed: arguments.seed, defended: !arguments.without_cordon };
+    let mut failed = None;
+    let report = drill::run(chosen, &mut |event: DrillEvent| {
+        let told = if arguments.json { say_json(&event) } else { say(&drill::text(&event)) };
+        failed = failed.take().or(told.err());
+    })
+    .await?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let json = serde_json::to_string_pretty(&report).context("serialising the report")?;
+    write(&arguments.out.join("drill-report.json"), &json)?;
+    write(&arguments.out.join("drill-report.md"), &report.markdown())?;
+    if let Some((block, took)) = report.slowest {
+        tracing::info!(block, took_ms = took.as_millis(), "slowest block of this run");
+    }
+    Ok(match report.verdict {
+        Verdict::AsExpected => ExitCode::SUCCESS,
+        Verdict::Unexpected(_) => ExitCode::from(REFUSED),
+    })
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    let failed = |source| EngineError::File { doing: "write", path: path.to_owned(), source };
+    Ok(std::fs::write(path, text).map_err(failed)?)
+}
+
+async fn follow(arguments: &WithConfig) -> Result<ExitCode> {
+    let config = Config::load(&arguments.config).map_err(EngineError::from)?;
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    tokio::spawn(async move {
+        interrupted().await;
+        stop.send_replace(true);
+        // Keeps the channel open, so that the loop sees the value and not a closed channel.
+        std::future::pending::<()>().await;
+    });
+    let print = |line: String| {
+        let _gone = writeln!(std::io::stdout().lock(), "{line}");
+    };
+    watch::watch(&config, Box::new(print), stopped).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Resolves on SIGINT or SIGTERM.
+async fn interrupted() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+        if let Ok(mut terminate) = terminate {
+            tokio::select! { _ = interrupt => {}, _ = terminate.recv() => {} }
+            return;
+        }
+        let _lost = tokio::signal::ctrl_c().await;
+    }
+    #[cfg(not(unix))]
+    let _lost = interrupt.await;
+}
+
+async fn replay(arguments: Replay) -> Result<ExitCode> {
+    let (path, rounds) = (arguments.path, arguments.bench);
+    let report =
+        tokio::task::spawn_blocking(move || archive::replay(&path, rounds)).await.context("replaying")??;
+    if arguments.json {
+        say_json(&report)?;
+    } else {
+        report.details.iter().try_for_each(|line| say(line))?;
+        if report.files_skipped > 0 {
+            say(&format!("{} files of another format passed over", report.files_skipped))?;
+        }
+        let (blocks, transactions, mismatches) = (report.blocks, report.transactions, report.mismatches);
+        say(&format!("{blocks} blocks, {transactions} transactions, {mismatches} mismatches"))?;
+        if let Some(speed) = report.bench {
+            say(&format!(
+                "bare revm {} Mgas/s, replay with all facts {} Mgas/s, ratio {}.{:03} (median of {} rounds)",
+                speed.bare_mgas_per_s,
+                speed.replay_mgas_per_s,
+                speed.ratio_permille / 1000,
+                speed.ratio_permille % 1000,
+                speed.rounds
+            ))?;
+        }
+    }
+    Ok(if report.mismatches == 0 { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+}
+
+async fn explain(arguments: &Inspect) -> Result<ExitCode> {
+    let mut abis = Vec::new();
+    for path in &arguments.abi {
+        let failed = |source| EngineError::File { doing: "read", path: path.clone(), source };
+        abis.push((path.display().to_string(), std::fs::read_to_string(path).map_err(failed)?));
+    }
+    let found = inspect::inspect(&arguments.tx, &arguments.rpc, arguments.hardfork.as_deref(), &abis).await?;
+    if arguments.json {
+        say_json(&found.report)?
+    } else {
+        say(&found.markdown())?
+    }
+    Ok(if found.gas_used == found.gas_used_on_chain { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+}
+
+async fn verify(arguments: crate::args::FixVerify) -> Result<ExitCode> {
+    let config = Config::load(&arguments.config).map_err(EngineError::from)?;
+    let request = FixRequest {
+        incident: arguments.incident,
+        artifact: arguments.artifact,
+        live: arguments.live,
+        proxy: arguments.proxy,
+        upgrader: arguments.upgrader,
+        init: arguments.init,
+    };
+    let remedy = cordon_engine::verify_fix(&config, &request).await?;
+    if arguments.json {
+        say_json(&remedy)?;
+    } else {
+        let (title, lines) = cordon_engine::render::remedy(&remedy);
+        say(&title)?;
+        lines.iter().try_for_each(|line| say(&format!("    {line}")))?;
+    }
+    let Some(plan) = &remedy.plan else { return Ok(ExitCode::from(REFUSED)) };
+    write(&arguments.out, &serde_json::to_string_pretty(plan).context("serialising the plan")?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check(arguments: &WithConfig) -> Result<ExitCode> {
+    let config = Config::load(&arguments.config).map_err(EngineError::from)?;
+    let (protocols, detectors) = (config.protocols.len(), config.detectors.len());
+    let levers = config.protocols.iter().map(|protocol| protocol.capabilities.len()).sum::<usize>();
+    say(&format!(
+        "'{}' is valid: chain {}, {protocols} protocol(s), {levers} lever(s), {detectors} detector(s), {} channel(s)",
+        arguments.config.display(),
+        config.chain.id,
+        config.channels.len()
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}

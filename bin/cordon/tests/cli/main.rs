@@ -1,0 +1,135 @@
+//! Bad input, as users hand it in: each a clear error, its own exit code, and nothing lost.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+const ACCOUNT: &str = "0x5555555555555555555555555555555555555555";
+
+fn cordon(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_cordon")).current_dir(folder).args(arguments).output().unwrap()
+}
+
+/// Runs a command that must fail with `code`, and returns what it says.
+fn complaint(folder: &Path, arguments: &[&str], code: i32) -> String {
+    let output = cordon(folder, arguments);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?} said:\n{said}");
+    said
+}
+
+fn config(edit: impl Fn(String) -> String) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/cordon.example.toml");
+    let text = std::fs::read_to_string(example)
+        .unwrap()
+        .replace("rpc_env = \"CORDON_RPC_URL\"", "rpc = \"http://127.0.0.1:9\"");
+    std::fs::write(folder.path().join("cordon.toml"), edit(text)).unwrap();
+    folder
+}
+
+#[test]
+fn the_example_configuration_is_valid() {
+    let folder = config(|text| text);
+    let output = cordon(folder.path(), &["check"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line() {
+    let folder = config(|text| text.replace("[store]\npath", "[store]\npth"));
+    let said = complaint(folder.path(), &["check"], 3);
+    assert!(said.contains("store") && said.contains("`pth`") && said.contains("`path`"), "{said}");
+    assert!(said.contains("line 5"), "{said}");
+}
+
+#[test]
+fn a_bad_address_is_named_with_key_value_and_expectation() {
+    let folder =
+        config(|text| text.replace("0x1111111111111111111111111111111111111111\", name", "0x1111\", name"));
+    let said = complaint(folder.path(), &["check"], 3);
+    assert!(said.contains("protocol[0].contracts[0].address: found '0x1111', expected an address"), "{said}");
+}
+
+#[test]
+fn all_wrong_values_are_reported_at_once() {
+    let folder = config(|text| {
+        text.replace("price = \"2000\"", "price = \"2,000\"").replace("debtOf(address)", "debtOf()")
+    });
+    let said = complaint(folder.path(), &["check"], 3);
+    assert!(said.contains("asset[1].price: found '2,000'"), "{said}");
+    assert!(said.contains("account[1].function: found 'debtOf()'"), "{said}");
+}
+
+#[test]
+fn a_granted_lever_needs_a_key() {
+    let folder = config(|text| {
+        text.replace("observe-only\"  ", "automatic\"  ")
+            .replace(ACCOUNT, "0x7777777777777777777777777777777777777777")
+    });
+    let other = config(|text| {
+        let text = text.replace("grant = \"observe-only\"", "grant = \"automatic\"");
+        text.replacen(ACCOUNT, "0x7777777777777777777777777777777777777777", 1)
+    });
+    drop(folder);
+    let said = complaint(other.path(), &["check"], 3);
+    assert!(said.contains("pause-lending") && said.contains("[[signer]]"), "{said}");
+}
+
+#[test]
+fn a_missing_configuration_is_named() {
+    let folder = TempDir::new().unwrap();
+    let said = complaint(folder.path(), &["check", "--config", "nowhere.toml"], 3);
+    assert!(said.contains("nowhere.toml"), "{said}");
+}
+
+#[test]
+fn an_unreachable_node_is_named() {
+    let folder = config(|text| {
+        text.replace("[[signer]]", "[[ignored]]").split("[[ignored]]").next().unwrap().to_owned()
+    });
+    let said = complaint(folder.path(), &["watch"], 4);
+    assert!(said.contains("127.0.0.1:9"), "{said}");
+}
+
+#[test]
+fn a_folder_without_blocks_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let said = complaint(folder.path(), &["replay", "."], 6);
+    assert!(said.contains("cordon-block/1"), "{said}");
+}
+
+#[test]
+fn an_archive_cut_in_half_is_named() {
+    let folder = TempDir::new().unwrap();
+    let whole =
+        zstd::encode_all(&br#"{"format":"cordon-block/1","chain":"ethereum","chainId":1,"number":1}"#[..], 3)
+            .unwrap();
+    std::fs::write(folder.path().join("1.json.zst"), &whole[..whole.len() / 2]).unwrap();
+    let said = complaint(folder.path(), &["replay", "1.json.zst"], 6);
+    assert!(said.contains("1.json.zst"), "{said}");
+}
+
+#[test]
+fn a_log_that_is_no_log_is_left_alone() {
+    let folder = TempDir::new().unwrap();
+    let text = "this is no database, and it must still be here afterwards";
+    std::fs::write(folder.path().join("cordon.sqlite"), text).unwrap();
+    let said = complaint(folder.path(), &["incident", "list"], 6);
+    assert!(said.contains("cordon.sqlite"), "{said}");
+    assert_eq!(std::fs::read_to_string(folder.path().join("cordon.sqlite")).unwrap(), text);
+}
+
+#[test]
+fn an_unknown_scenario_is_answered_with_the_known_ones() {
+    let folder = TempDir::new().unwrap();
+    let said = complaint(folder.path(), &["drill", "no-such-thing"], 2);
+    assert!(said.contains("donation-reentrancy"), "{said}");
+}
+
+#[test]
+fn no_command_teaches() {
+    let folder = TempDir::new().unwrap();
+    let said = complaint(folder.path(), &[], 2);
+    assert!(said.contains("drill") && said.contains("Exit codes"), "{said}");
+}

@@ -1,0 +1,142 @@
+//! A real node: anvil from npm, started for one test and killed with it.
+//!
+//! In: a command line. Out: JSON-RPC. Where npm's packages are missing the test skips and says why, except under
+//! `CORDON_CI`, where that is a failure.
+
+use alloy_primitives::{Address, B256, Bytes, U256};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long to wait for anything before the test fails: a slow machine starts anvil within two seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Root of the repository.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The anvil binary, or `None` after having said why not.
+pub(crate) fn binary() -> Option<PathBuf> {
+    let default = root().join("node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil");
+    let path = std::env::var_os("ANVIL").map_or(default, PathBuf::from);
+    if path.exists() {
+        return Some(path);
+    }
+    assert!(std::env::var_os("CORDON_CI").is_none(), "anvil is missing in CI: run `npm ci --ignore-scripts`");
+    eprintln!("SKIPPED: no anvil at {}; run `npm ci --ignore-scripts`, or name one in ANVIL", path.display());
+    None
+}
+
+/// A running anvil.
+pub(crate) struct Anvil {
+    child: Child,
+    pub(crate) port: u16,
+    client: reqwest::Client,
+}
+
+impl Drop for Anvil {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Anvil {
+    /// Starts anvil on a free port; blocks are mined only when the test says so.
+    pub(crate) fn start(binary: &Path) -> Self {
+        let arguments = ["--port", "0", "--no-mining", "--order", "fees", "--hardfork", "osaka"];
+        let mut child = Command::new(binary)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let port = loop {
+            let line = lines.next().expect("anvil says where it listens").unwrap();
+            if let Some((_, port)) = line.split_once("Listening on 127.0.0.1:") {
+                break port.trim().parse().unwrap();
+            }
+        };
+        // Keep reading, so that anvil never blocks on a full pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, port, client: reqwest::Client::new() }
+    }
+
+    pub(crate) async fn rpc(&self, method: &str, params: Value) -> Value {
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let url = format!("http://127.0.0.1:{}", self.port);
+        let answer: Value = self.client.post(url).json(&body).send().await.unwrap().json().await.unwrap();
+        assert!(answer.get("error").is_none(), "{method} failed: {answer}");
+        answer["result"].clone()
+    }
+
+    pub(crate) async fn accounts(&self) -> Vec<Address> {
+        serde_json::from_value(self.rpc("eth_accounts", json!([])).await).unwrap()
+    }
+
+    /// Hands in a transaction of an unlocked account with an ordinary tip of 1 gwei.
+    pub(crate) async fn send(&self, from: Address, to: Option<Address>, data: impl Into<Bytes>) -> B256 {
+        let data: Bytes = data.into();
+        let mut tx = json!({ "from": from, "data": data, "gas": "0x7a1200",
+            "maxFeePerGas": "0x174876e800", "maxPriorityFeePerGas": "0x3b9aca00" });
+        if let Some(to) = to {
+            tx["to"] = json!(to);
+        }
+        serde_json::from_value(self.rpc("eth_sendTransaction", json!([tx])).await).unwrap()
+    }
+
+    pub(crate) async fn mine(&self) {
+        self.rpc("evm_mine", json!([])).await;
+    }
+
+    pub(crate) async fn receipt(&self, hash: B256) -> Value {
+        self.rpc("eth_getTransactionReceipt", json!([hash])).await
+    }
+
+    /// Sends, mines, and asserts success.
+    pub(crate) async fn ok(&self, from: Address, to: Option<Address>, data: impl Into<Bytes>) -> Value {
+        let hash = self.send(from, to, data).await;
+        self.mine().await;
+        let receipt = self.receipt(hash).await;
+        assert_eq!(receipt["status"], "0x1", "transaction {hash} must succeed: {receipt}");
+        receipt
+    }
+
+    /// Deploys a contract and returns its address.
+    pub(crate) async fn deploy(&self, from: Address, code: Vec<u8>) -> Address {
+        let receipt = self.ok(from, None, code).await;
+        serde_json::from_value(receipt["contractAddress"].clone()).unwrap()
+    }
+
+    pub(crate) async fn call(&self, to: Address, data: impl Into<Bytes>) -> Bytes {
+        let data: Bytes = data.into();
+        serde_json::from_value(self.rpc("eth_call", json!([{ "to": to, "data": data }, "latest"])).await)
+            .unwrap()
+    }
+
+    pub(crate) async fn nonce(&self, account: Address, tag: &str) -> u64 {
+        let answer = self.rpc("eth_getTransactionCount", json!([account, tag])).await;
+        serde_json::from_value::<U256>(answer).unwrap().to::<u64>()
+    }
+
+    pub(crate) async fn block_number(&self) -> u64 {
+        serde_json::from_value::<U256>(self.rpc("eth_blockNumber", json!([])).await).unwrap().to::<u64>()
+    }
+
+    /// Waits until a transaction of `account` is in the pool.
+    pub(crate) async fn await_pending(&self, account: Address) -> Duration {
+        let start = Instant::now();
+        while self.nonce(account, "pending").await <= self.nonce(account, "latest").await {
+            assert!(
+                start.elapsed() < PATIENCE,
+                "no transaction of {account} reached the pool in {PATIENCE:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        start.elapsed()
+    }
+}

@@ -1,0 +1,118 @@
+//! `cordon watch` as a process of its own, with its own folder.
+//!
+//! In: a market and a node's URL. Out: the lines it prints, and its log after it ended.
+
+use crate::market::{GUARDIAN_KEY, Market};
+use secrecy::SecretString;
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Password of the test's keystore.
+const PASSWORD: &str = "correct horse battery staple";
+
+/// How long to wait for a line before the test fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running watcher.
+pub(crate) struct Watch {
+    folder: TempDir,
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn cordon(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cordon"));
+    command.current_dir(folder).env("CORDON_TEST_PASSWORD", PASSWORD);
+    command
+}
+
+fn spawn(folder: &Path) -> (Child, Receiver<String>) {
+    let mut command = cordon(folder);
+    command.args(["watch", "--config", "cordon.toml"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (sender, lines) = channel();
+    let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let also = sender.clone();
+    std::thread::spawn(move || {
+        BufReader::new(out).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+    });
+    std::thread::spawn(move || {
+        BufReader::new(err).lines().map_while(Result::ok).try_for_each(|line| also.send(line))
+    });
+    (child, lines)
+}
+
+impl Watch {
+    /// Writes configuration and keystore into a new folder and starts watching.
+    pub(crate) fn start(market: &Market, rpc: &str, start_block: u64, grant: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        std::fs::write(folder.path().join("cordon.toml"), market.config(rpc, start_block, grant)).unwrap();
+        let password = SecretString::from(PASSWORD.to_owned());
+        let keystore = cordon_contain::create_keystore(folder.path(), GUARDIAN_KEY, &password).unwrap();
+        std::fs::rename(keystore, folder.path().join("guardian.json")).unwrap();
+        let (child, lines) = spawn(folder.path());
+        Self { folder, child, lines, seen: Vec::new() }
+    }
+
+    /// Waits for a line that contains `text`.
+    pub(crate) async fn await_line(&mut self, text: &str) {
+        let start = Instant::now();
+        loop {
+            while let Ok(line) = self.lines.try_recv() {
+                self.seen.push(line);
+                if self.seen.last().is_some_and(|line| line.contains(text)) {
+                    return;
+                }
+            }
+            assert!(
+                start.elapsed() < PATIENCE,
+                "no line with '{text}' within {PATIENCE:?}; seen:\n{}",
+                self.seen.join("\n")
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Kills the process the hard way (SIGKILL).
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again on the same folder.
+    pub(crate) fn restart(&mut self) {
+        (self.child, self.lines) = spawn(self.folder.path());
+    }
+
+    /// Ends it as an operator does (SIGINT) and checks that it ends well.
+    pub(crate) async fn interrupt(&mut self) {
+        let status = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+        let start = Instant::now();
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(start.elapsed() < PATIENCE, "the process does not end on SIGINT");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(self.child.wait().unwrap().code(), Some(0), "an interrupt is an ordinary end");
+    }
+
+    /// `cordon incident list --json` on its log.
+    pub(crate) fn incidents(&self) -> Vec<Value> {
+        let output = cordon(self.folder.path()).args(["incident", "list", "--json"]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}

@@ -1,0 +1,422 @@
+//! What the operator wants watched, and what Cordon may do about it.
+//!
+//! Read in two steps. [`raw`] is what was typed: every unknown key is an error that names the key and its line. Then
+//! every address, amount, selector and reference is resolved here into [`Config`], and all problems are reported at
+//! once, each with its key, its value and what was expected. Secrets never stand in the file: it names the
+//! environment variables that hold them. Must never: touch the network, so that `cordon check` runs offline.
+
+pub mod raw;
+
+use crate::config::raw::{RawAccount, RawAsset, RawChain, RawConfig, RawLever, RawProtocol, RawSigner};
+use alloy_primitives::{Address, Selector, U256, keccak256};
+use cordon_model::protocol::{AccountView, AssetSpec, Capability, Price, ProtectedContract, Protocol};
+use cordon_model::units::{Asset, CapabilityId, ChainId, ProtocolId};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Most bytes that a configuration file may have: two orders of magnitude above the largest sensible one.
+const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// A checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// File that holds the event log.
+    pub store: PathBuf,
+    /// The chain that is watched.
+    pub chain: Chain,
+    /// What is protected on it.
+    pub protocols: Vec<Protocol>,
+    /// Detectors, in the order in which they run.
+    pub detectors: Vec<cordon_detect::DetectorConfig>,
+    /// What may be done without a person.
+    pub policy: cordon_decide::Policy,
+    /// Keys that Cordon may use.
+    pub signers: Vec<Signer>,
+    /// Where notices go.
+    pub channels: Vec<cordon_notify::ChannelConfig>,
+}
+
+/// The chain that is watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// EIP-155 id; the node must answer with the same one.
+    pub id: ChainId,
+    /// Node URL: http, https, ws or wss.
+    pub rpc: String,
+    /// Hardfork by name, for chains whose schedule is not built in.
+    pub hardfork: Option<String>,
+    /// First block to judge; `None` starts at the node's newest block.
+    pub start_block: Option<u64>,
+    /// How often to ask for new blocks where the node does not push them.
+    pub poll_interval_ms: u64,
+}
+
+/// A key in an encrypted keystore file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signer {
+    /// Account that the key must belong to.
+    pub address: Address,
+    /// Web3 Secret Storage file.
+    pub keystore: PathBuf,
+    /// Where the password is.
+    pub password: Password,
+}
+
+/// Where a password is; never the password itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Password {
+    /// In an environment variable of this name.
+    Env(String),
+    /// In a file, for instance one that a secret store mounts.
+    File(PathBuf),
+}
+
+/// One thing that is wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Path of the key, for example `protocol[0].contracts[1].address`.
+    pub key: String,
+    /// What was found.
+    pub found: String,
+    /// What was expected.
+    pub expected: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: found {}, expected {}", self.key, self.found, self.expected)
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read configuration '{path}'")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is too large to be a configuration.
+    #[error("configuration '{path}' has {bytes} bytes, expected at most {CONFIG_BYTES_MAX}")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The text is not the TOML that is expected; the message names key and line.
+    #[error("configuration '{origin}' at key '{key}': {message}")]
+    Shape {
+        /// File or other origin.
+        origin: String,
+        /// Path of the key.
+        key: String,
+        /// What the parser says, with line and column.
+        message: String,
+    },
+    /// Values that do not fit.
+    #[error("configuration '{origin}' has {} problem(s):\n{}", problems.len(), list(problems))]
+    Values {
+        /// File or other origin.
+        origin: String,
+        /// Every problem found.
+        problems: Vec<Problem>,
+    },
+}
+
+fn list(problems: &[Problem]) -> String {
+    problems.iter().map(|problem| format!("  {problem}")).collect::<Vec<_>>().join("\n")
+}
+
+impl Config {
+    /// Reads and checks a file. Relative paths in it are relative to its folder.
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming file, key, value and what was expected.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let read = |source| ConfigError::Read { path: path.to_owned(), source };
+        let bytes = std::fs::metadata(path).map_err(read)?.len();
+        if bytes > CONFIG_BYTES_MAX {
+            return Err(ConfigError::TooLarge { path: path.to_owned(), bytes });
+        }
+        let text = std::fs::read_to_string(path).map_err(read)?;
+        Self::parse(&text, &path.display().to_string(), path.parent().unwrap_or(Path::new(".")))
+    }
+
+    /// Checks a text; `origin` names it in errors, `folder` is where its relative paths start.
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming key, value and what was expected.
+    pub fn parse(text: &str, origin: &str, folder: &Path) -> Result<Self, ConfigError> {
+        let shape =
+            |key: String, message: String| ConfigError::Shape { origin: origin.to_owned(), key, message };
+        let document =
+            toml::Deserializer::parse(text).map_err(|error| shape(".".to_owned(), error.to_string()))?;
+        let raw: RawConfig = serde_path_to_error::deserialize(document)
+            .map_err(|error| shape(error.path().to_string(), error.inner().to_string()))?;
+        let mut problems = Vec::new();
+        let config = Resolver { problems: &mut problems, folder }.config(raw);
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(ConfigError::Values { origin: origin.to_owned(), problems }),
+        }
+    }
+}
+
+/// Turns typed text into checked values, collecting every problem on the way.
+struct Resolver<'a> {
+    problems: &'a mut Vec<Problem>,
+    folder: &'a Path,
+}
+
+impl Resolver<'_> {
+    fn problem<T>(&mut self, key: &str, found: impl fmt::Display, expected: impl Into<String>) -> Option<T> {
+        self.problems.push(Problem {
+            key: key.to_owned(),
+            found: format!("'{found}'"),
+            expected: expected.into(),
+        });
+        None
+    }
+
+    fn config(&mut self, raw: RawConfig) -> Option<Config> {
+        let chain = self.chain(raw.chain);
+        let chain_id = chain.as_ref().map_or(ChainId(0), |chain| chain.id);
+        let mut protocols = Vec::new();
+        for (index, protocol) in raw.protocol.into_iter().enumerate() {
+            protocols.extend(self.protocol(&format!("protocol[{index}]"), protocol, chain_id));
+        }
+        if protocols.is_empty() && self.problems.is_empty() {
+            self.problem::<()>("protocol", "nothing", "at least one [[protocol]] to protect");
+        }
+        self.unique("protocol", protocols.iter().map(|protocol| protocol.id.0.clone()).collect());
+        let mut signers = Vec::new();
+        for (index, signer) in raw.signer.into_iter().enumerate() {
+            signers.extend(self.signer(&format!("signer[{index}]"), signer));
+        }
+        self.check_authorities(&protocols, &signers);
+        self.check_units(&raw.detector, &raw.channel);
+        Some(Config {
+            store: self.folder.join(raw.store.path),
+            chain: chain?,
+            protocols,
+            detectors: raw.detector,
+            policy: raw.policy,
+            signers,
+            channels: raw.channel,
+        })
+    }
+
+    fn chain(&mut self, raw: RawChain) -> Option<Chain> {
+        let rpc = match (raw.rpc, raw.rpc_env) {
+            (Some(url), None) => Some(url),
+            (None, Some(name)) => std::env::var(&name)
+                .ok()
+                .or_else(|| self.problem("chain.rpc_env", name, "a set environment variable")),
+            (Some(_), Some(_)) => self.problem("chain.rpc", "both rpc and rpc_env", "exactly one of them"),
+            (None, None) => {
+                self.problem("chain.rpc", "nothing", "a node's URL, or rpc_env with the variable that has it")
+            }
+        }?;
+        let known = ["http://", "https://", "ws://", "wss://"];
+        if !known.iter().any(|scheme| rpc.starts_with(scheme)) {
+            // The URL itself may carry an API key, so it is not repeated.
+            return self.problem(
+                "chain.rpc",
+                "another scheme",
+                "a URL that starts with http, https, ws or wss",
+            );
+        }
+        if let Some(name) = &raw.hardfork
+            && let Err(error) = cordon_replay::Rules::new(ChainId(raw.id), Some(name))
+        {
+            return self.problem("chain.hardfork", name, error.to_string());
+        }
+        if raw.poll_interval_ms == 0 {
+            return self.problem("chain.poll_interval_ms", 0, "at least 1");
+        }
+        let (start_block, poll_interval_ms) = (raw.start_block, raw.poll_interval_ms);
+        Some(Chain { id: ChainId(raw.id), rpc, hardfork: raw.hardfork, start_block, poll_interval_ms })
+    }
+
+    fn protocol(&mut self, key: &str, raw: RawProtocol, chain_id: ChainId) -> Option<Protocol> {
+        let before = self.problems.len();
+        let mut contracts = Vec::new();
+        for (index, contract) in raw.contracts.into_iter().enumerate() {
+            let address = self.address(&format!("{key}.contracts[{index}].address"), &contract.address);
+            contracts.extend(address.map(|address| ProtectedContract { address, name: contract.name }));
+        }
+        if contracts.is_empty() && self.problems.len() == before {
+            self.problem::<()>(&format!("{key}.contracts"), "nothing", "at least one contract");
+        }
+        let mut assets = Vec::new();
+        for (index, asset) in raw.asset.into_iter().enumerate() {
+            assets.extend(self.asset(&format!("{key}.asset[{index}]"), asset));
+        }
+        let mut account_views = Vec::new();
+        for (index, account) in raw.account.into_iter().enumerate() {
+            account_views.extend(self.account(&format!("{key}.account[{index}]"), account));
+        }
+        let mut capabilities = Vec::new();
+        for (index, lever) in raw.lever.into_iter().enumerate() {
+            capabilities.extend(self.lever(&format!("{key}.lever[{index}]"), lever));
+        }
+        let names = capabilities.iter().map(|lever: &Capability| lever.id.0.clone()).collect();
+        self.unique(&format!("{key}.lever"), names);
+        let id = ProtocolId(raw.id);
+        Some(Protocol { id, chain_id, contracts, assets, account_views, capabilities })
+    }
+
+    fn asset(&mut self, key: &str, raw: RawAsset) -> Option<AssetSpec> {
+        let asset = self.asset_id(&format!("{key}.token"), &raw.token);
+        let price = match (raw.price, raw.share_of, raw.underlying) {
+            (Some(price), None, None) => {
+                self.wad(&format!("{key}.price"), &price).map(|value_wad| Price::Fixed { value_wad })
+            }
+            (None, Some(vault), Some(underlying)) => {
+                let vault = self.address(&format!("{key}.share_of"), &vault);
+                let underlying = self.asset_id(&format!("{key}.underlying"), &underlying);
+                vault.zip(underlying).map(|(vault, underlying)| Price::ShareRate { vault, underlying })
+            }
+            (None, None, None) => Some(Price::Unpriced),
+            _ => self.problem(key, "a mixture", "either price, or share_of with underlying, or none of them"),
+        };
+        if raw.decimals > 36 {
+            return self.problem(&format!("{key}.decimals"), raw.decimals, "at most 36");
+        }
+        Some(AssetSpec { asset: asset?, symbol: raw.symbol, decimals: raw.decimals, price: price? })
+    }
+
+    fn account(&mut self, key: &str, raw: RawAccount) -> Option<AccountView> {
+        let target = self.address(&format!("{key}.target"), &raw.target);
+        let asset = self.asset_id(&format!("{key}.asset"), &raw.asset);
+        let name = raw
+            .function
+            .strip_suffix("(address)")
+            .filter(|name| !name.is_empty() && !name.contains(['(', ' ']));
+        if name.is_none() {
+            return self.problem(
+                &format!("{key}.function"),
+                &raw.function,
+                "a signature such as 'debtOf(address)'",
+            );
+        }
+        let hash = keccak256(raw.function.as_bytes());
+        let selector = Selector::from_slice(hash.get(..4)?);
+        Some(AccountView { target: target?, selector, asset: asset?, side: raw.side })
+    }
+
+    fn lever(&mut self, key: &str, raw: RawLever) -> Option<Capability> {
+        let target = self.address(&format!("{key}.target"), &raw.target);
+        let authority = self.address(&format!("{key}.authority"), &raw.authority);
+        let undo_authority = match raw.undo_authority {
+            Some(text) => Some(self.address(&format!("{key}.undo_authority"), &text)?),
+            None => None,
+        };
+        let id = CapabilityId(raw.id);
+        Some(Capability {
+            id,
+            adapter: raw.kind,
+            target: target?,
+            authority: authority?,
+            undo_authority,
+            grant: raw.grant,
+        })
+    }
+
+    fn signer(&mut self, key: &str, raw: RawSigner) -> Option<Signer> {
+        let address = self.address(&format!("{key}.address"), &raw.address)?;
+        let password = match (raw.password_env, raw.password_file) {
+            (Some(name), None) if !name.is_empty() => Password::Env(name),
+            (None, Some(path)) => Password::File(self.folder.join(path)),
+            _ => {
+                let expected = "either password_env (name of a variable) or password_file (path)";
+                return self.problem(key, "none or both", expected);
+            }
+        };
+        Some(Signer { address, keystore: self.folder.join(raw.keystore), password })
+    }
+
+    /// A granted lever without a key would fail at the worst moment.
+    fn check_authorities(&mut self, protocols: &[Protocol], signers: &[Signer]) {
+        for lever in protocols.iter().flat_map(|protocol| &protocol.capabilities) {
+            let granted = lever.grant == cordon_model::protocol::Grant::Automatic;
+            if granted && !signers.iter().any(|signer| signer.address == lever.authority) {
+                let key = format!("lever '{}'.authority", lever.id);
+                self.problem::<()>(
+                    &key,
+                    lever.authority,
+                    "an account with a [[signer]], since the lever is granted",
+                );
+            }
+        }
+    }
+
+    fn check_units(
+        &mut self,
+        detectors: &[cordon_detect::DetectorConfig],
+        channels: &[cordon_notify::ChannelConfig],
+    ) {
+        if detectors.is_empty() {
+            self.problem::<()>("detector", "nothing", "at least one [[detector]]");
+        }
+        for (index, detector) in detectors.iter().enumerate() {
+            if let Err(error) = detector.build() {
+                self.problem::<()>(&format!("detector[{index}]"), error, "a valid detector");
+            }
+        }
+        for (index, channel) in channels.iter().enumerate() {
+            if let Err(error) = channel.check() {
+                self.problem::<()>(&format!("channel[{index}]"), error, "a valid channel");
+            }
+        }
+    }
+
+    fn unique(&mut self, key: &str, names: Vec<String>) {
+        let mut seen = BTreeSet::new();
+        for name in names {
+            if !seen.insert(name.clone()) {
+                self.problem::<()>(&format!("{key}.id"), name, "an id that no other entry has");
+            }
+        }
+    }
+
+    fn address(&mut self, key: &str, text: &str) -> Option<Address> {
+        let address = text.parse::<Address>().ok().filter(|_| text.starts_with("0x"));
+        let mixed = text.chars().any(|c| c.is_ascii_lowercase() && c != 'x')
+            && text.chars().any(|c| c.is_ascii_uppercase());
+        match address {
+            Some(_) if mixed && Address::parse_checksummed(text, None).is_err() => {
+                self.problem(key, text, "an address whose EIP-55 checksum holds, or all lower case")
+            }
+            Some(address) => Some(address),
+            None => self.problem(key, text, "an address: 0x and 40 hex digits"),
+        }
+    }
+
+    fn asset_id(&mut self, key: &str, text: &str) -> Option<Asset> {
+        if text == "native" { Some(Asset::Native) } else { self.address(key, text).map(Asset::Token) }
+    }
+
+    fn wad(&mut self, key: &str, text: &str) -> Option<U256> {
+        parse_wad(text).or_else(|| {
+            self.problem(key, text, "a decimal number such as \"1\" or \"1999.95\", at most 18 decimals")
+        })
+    }
+}
+
+/// Reads a decimal number as fixed point with 18 decimals, exactly.
+#[must_use]
+pub fn parse_wad(text: &str) -> Option<U256> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |part: &str| part.chars().all(|c| c.is_ascii_digit());
+    if whole.is_empty() || fraction.len() > 18 || !digits(whole) || !digits(fraction) || text.ends_with('.') {
+        return None;
+    }
+    format!("{whole}{fraction:0<18}").parse().ok()
+}

@@ -1,0 +1,167 @@
+//! The configuration as it is typed: nothing is resolved, and no unknown key is let through.
+//!
+//! In: TOML. Out: strings and numbers for [`super`] to check. Must never consult anything outside of the text.
+
+use cordon_model::protocol::{AccountSide, Grant, LeverKind};
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawConfig {
+    /// Where the log lies.
+    #[serde(default)]
+    pub store: RawStore,
+    /// The chain.
+    pub chain: RawChain,
+    /// What is protected.
+    #[serde(default)]
+    pub protocol: Vec<RawProtocol>,
+    /// Detectors.
+    #[serde(default)]
+    pub detector: Vec<cordon_detect::DetectorConfig>,
+    /// Policy.
+    #[serde(default)]
+    pub policy: cordon_decide::Policy,
+    /// Keys.
+    #[serde(default)]
+    pub signer: Vec<RawSigner>,
+    /// Where notices go.
+    #[serde(default)]
+    pub channel: Vec<cordon_notify::ChannelConfig>,
+}
+
+/// Where the log lies.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawStore {
+    /// SQLite file.
+    pub path: PathBuf,
+}
+
+impl Default for RawStore {
+    fn default() -> Self {
+        Self { path: PathBuf::from("cordon.sqlite") }
+    }
+}
+
+/// The chain.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawChain {
+    /// EIP-155 id.
+    pub id: u64,
+    /// Node URL.
+    pub rpc: Option<String>,
+    /// Environment variable that holds the node URL, where it carries a secret.
+    pub rpc_env: Option<String>,
+    /// Hardfork by name.
+    pub hardfork: Option<String>,
+    /// First block to judge.
+    pub start_block: Option<u64>,
+    /// Poll interval.
+    #[serde(default = "default_poll_interval_ms")]
+    pub poll_interval_ms: u64,
+}
+
+/// A quarter of the fastest common block time (1 s on several rollups), so that polling adds little to latency.
+fn default_poll_interval_ms() -> u64 {
+    250
+}
+
+/// One protected protocol.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawProtocol {
+    /// Name.
+    pub id: String,
+    /// Contracts.
+    #[serde(default)]
+    pub contracts: Vec<RawContract>,
+    /// Valued assets.
+    #[serde(default)]
+    pub asset: Vec<RawAsset>,
+    /// Account lines.
+    #[serde(default)]
+    pub account: Vec<RawAccount>,
+    /// Levers.
+    #[serde(default)]
+    pub lever: Vec<RawLever>,
+}
+
+/// One protected contract.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawContract {
+    /// Address.
+    pub address: String,
+    /// Name for people.
+    pub name: String,
+}
+
+/// One valued asset.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawAsset {
+    /// `native`, or the token's address.
+    pub token: String,
+    /// Symbol for people.
+    pub symbol: String,
+    /// Decimals.
+    pub decimals: u8,
+    /// Fixed price in units of account, as a decimal number.
+    pub price: Option<String>,
+    /// Vault whose share this token is.
+    pub share_of: Option<String>,
+    /// What a share of that vault converts to.
+    pub underlying: Option<String>,
+}
+
+/// One line of a user's account with the protocol.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawAccount {
+    /// Contract to ask.
+    pub target: String,
+    /// Signature of the view; its only argument is the account.
+    pub function: String,
+    /// Asset in which the answer is counted.
+    pub asset: String,
+    /// Who owes whom.
+    pub side: AccountSide,
+}
+
+/// One lever.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawLever {
+    /// Name.
+    pub id: String,
+    /// Adapter.
+    #[serde(rename = "type")]
+    pub kind: LeverKind,
+    /// Contract that carries it.
+    pub target: String,
+    /// Account that may pull it.
+    pub authority: String,
+    /// Account that may undo it.
+    pub undo_authority: Option<String>,
+    /// What Cordon may do with it.
+    #[serde(default)]
+    pub grant: Grant,
+}
+
+/// One key.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawSigner {
+    /// Account.
+    pub address: String,
+    /// Encrypted keystore file.
+    pub keystore: PathBuf,
+    /// Environment variable that holds its password.
+    pub password_env: Option<String>,
+    /// File that holds its password.
+    pub password_file: Option<PathBuf>,
+}

@@ -1,0 +1,90 @@
+//! What the drill tells while it runs, and how that reads.
+//!
+//! In: scenes of the range, records of the log, notices. Out: one JSON value or one paragraph of text per event. Must
+//! never: tell what is not the same for the same seed.
+
+use crate::render;
+use cordon_model::incident::{Incident, State};
+use cordon_model::log::{Body, Record};
+use cordon_model::units::IncidentId;
+use serde::Serialize;
+
+/// One thing that happened.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum DrillEvent {
+    /// A new part of the story.
+    Chapter {
+        /// Its title.
+        title: String,
+    },
+    /// Something that an actor of the range did.
+    Scene {
+        /// Block in which it was mined.
+        block: u64,
+        /// What.
+        text: String,
+    },
+    /// A record of the log.
+    Record {
+        /// Incident.
+        incident: IncidentId,
+        /// State of the incident after it.
+        state: State,
+        /// The record.
+        record: Box<Record>,
+    },
+    /// A message to people, as their channel shows it.
+    Notice {
+        /// Block after which it was sent.
+        block: u64,
+        /// The message.
+        text: String,
+    },
+    /// A result.
+    Result {
+        /// What was found.
+        lines: Vec<String>,
+    },
+}
+
+impl DrillEvent {
+    pub(crate) fn chapter(title: &str) -> Self {
+        Self::Chapter { title: title.to_owned() }
+    }
+
+    pub(crate) fn record(incident: &Incident, record: &Record) -> Self {
+        Self::Record { incident: incident.id, state: incident.state(), record: Box::new(record.clone()) }
+    }
+}
+
+/// An event as text for a terminal.
+#[must_use]
+pub fn text(event: &DrillEvent) -> String {
+    match event {
+        DrillEvent::Chapter { title } => format!("\n== {title}\n"),
+        DrillEvent::Scene { block, text } => {
+            format!("{block:>5}  chain    {}", render::plain(strip_block(text)))
+        }
+        DrillEvent::Record { record, state, .. } => {
+            let Body::Incident(event) = &record.body else { return String::new() };
+            let (title, lines) = render::event(event);
+            let mut text = format!("{:>5}  CORDON   {title}  [{state}]", record.at_block);
+            for line in lines {
+                text.push_str("\n                  ");
+                text.push_str(&line);
+            }
+            text
+        }
+        DrillEvent::Notice { block, text } => {
+            let lines: Vec<String> = text.lines().map(render::plain).collect();
+            format!("{block:>5}  notice   {}", lines.join("\n                  "))
+        }
+        DrillEvent::Result { lines } => lines.join("\n"),
+    }
+}
+
+/// The scene without its leading block number, which the column shows already.
+fn strip_block(text: &str) -> &str {
+    text.strip_prefix("block ").and_then(|rest| rest.split_once(": ")).map_or(text, |(_, rest)| rest)
+}

@@ -1,0 +1,311 @@
+//! The one loop's body: every cause that can move Cordon is an [`Event`], and each is handled to its end before the
+//! next.
+//!
+//! In: chain updates and what people decide. Out: records in the log and transactions on chain. The order is fixed:
+//! judge (one atomic commit with the cursor), then respond. Whatever is interrupted is taken up again from the log by
+//! [`Engine::resume`].
+
+use crate::config::{Config, Password};
+use crate::error::EngineError;
+use crate::history::{History, Past};
+use crate::journal::{Entries, Entry, Journal, Observer, Stamp};
+use crate::trials::{Trials, views};
+use alloy_primitives::{Address, B256};
+use alloy_provider::DynProvider;
+use cordon_contain::{Authority, Gate, KeystoreSigner, PasswordSource, SendPolicy, Sender, Signer};
+use cordon_decide::{Playbook, Policy};
+use cordon_detect::DetectorSet;
+use cordon_model::block::{Block, ChainUpdate};
+use cordon_model::incident::{Incident, IncidentEvent, Standing};
+use cordon_model::log::{Actor, ChainEvent, Cursor, EventLog};
+use cordon_model::protocol::Protocol;
+use cordon_model::units::{BlockRef, ChainId, PlanHash};
+use cordon_replay::{Replayer, Rules};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Everything that can move the engine.
+#[derive(Debug)]
+pub enum Event {
+    /// The chain changed.
+    Chain(ChainUpdate),
+    /// A person allows a plan.
+    Approve {
+        /// Who.
+        person: String,
+        /// Why.
+        why: String,
+        /// Which plan.
+        plan: PlanHash,
+    },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) chain_id: ChainId,
+    pub(crate) policy: Policy,
+    pub(crate) playbook: Playbook,
+    pub(crate) detectors: Arc<DetectorSet>,
+    pub(crate) provider: DynProvider,
+    pub(crate) rules: Rules,
+    pub(crate) replayer: Replayer,
+    pub(crate) history: History,
+    pub(crate) journal: Journal,
+    pub(crate) cursor: Cursor,
+    pub(crate) stamp: Stamp,
+    pub(crate) senders: BTreeMap<Address, Sender>,
+    pub(crate) interfaces: cordon_investigate::Interfaces,
+}
+
+impl Engine {
+    /// An engine over a log and a node. Keys are opened here, so that a wrong password is found before an attack is.
+    ///
+    /// # Errors
+    /// [`EngineError`] where the configuration, a key or the log cannot be used.
+    pub async fn open(
+        config: &Config,
+        provider: DynProvider,
+        log: Arc<dyn EventLog>,
+        observer: Observer,
+    ) -> Result<Self, EngineError> {
+        let chain_id = config.chain.id;
+        let rules = Rules::new(chain_id, config.chain.hardfork.as_deref())
+            .map_err(cordon_replay::ReplayError::from)?;
+        let detectors = DetectorSet::from_configs(&config.detectors, config.protocols.clone())?;
+        let channels: Vec<String> = config.channels.iter().map(|channel| channel.name().to_owned()).collect();
+        let journal = Journal::open(Arc::clone(&log), chain_id, &channels, observer).await?;
+        let cursor = log.cursor(chain_id).await?.unwrap_or(Cursor { chain_id, recent: Vec::new() });
+        let senders = senders(config, &provider, &log)?;
+        Ok(Self {
+            chain_id,
+            policy: config.policy.clone(),
+            playbook: Playbook::exploit_response()?,
+            detectors: Arc::new(detectors),
+            replayer: Replayer::for_node(provider.clone(), rules.clone()),
+            provider,
+            rules,
+            history: History::default(),
+            journal,
+            cursor,
+            stamp: Stamp::default(),
+            senders,
+            interfaces: cordon_investigate::Interfaces::standard(),
+        })
+    }
+
+    /// How far the chain has been judged.
+    #[must_use]
+    pub fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
+    /// All incidents of the chain.
+    pub fn incidents(&self) -> impl Iterator<Item = &Incident> {
+        self.journal.incidents()
+    }
+
+    /// Learns an interface, so that reports can name its functions and errors.
+    ///
+    /// # Errors
+    /// [`EngineError::Interface`] where the text is no ABI and no artifact.
+    pub fn learn_abi(&mut self, origin: &str, json: &str) -> Result<(), EngineError> {
+        Ok(self.interfaces.add_abi(origin, &abi_of(json))?)
+    }
+
+    /// Names of addresses for an incident's reports.
+    #[must_use]
+    pub fn labels(&self, incident: &Incident) -> cordon_investigate::Labels {
+        self.protocol(incident).map(cordon_investigate::Labels::of).unwrap_or_default()
+    }
+
+    /// Handles one event to its end.
+    ///
+    /// # Errors
+    /// [`EngineError`] where the chain cannot be judged; nothing was passed over, so the same event may be handled
+    /// again. What fails in the response is logged and tried again with the next block.
+    pub async fn handle(&mut self, event: Event) -> Result<(), EngineError> {
+        match event {
+            Event::Chain(ChainUpdate::Applied(block)) => {
+                self.judge(Arc::new(*block)).await?;
+                self.respond().await
+            }
+            Event::Chain(ChainUpdate::Reverted(block)) => self.revert(block).await,
+            // A mempool source does not exist yet.
+            Event::Chain(ChainUpdate::Pending(_)) => Ok(()),
+            Event::Approve { person, why, plan } => {
+                self.approve(&person, why, plan).await?;
+                self.respond().await
+            }
+        }
+    }
+
+    /// Takes up what an earlier process left: open incidents are answered on the state of the newest judged block.
+    ///
+    /// # Errors
+    /// [`EngineError`] where the log cannot be written.
+    pub async fn resume(&mut self, head: Arc<Block>) -> Result<(), EngineError> {
+        self.stamp = Stamp { at_s: head.timestamp_s, at_block: head.number };
+        if self.history.at(head.number).is_none() {
+            self.history.push(Past { block: head, executions: Vec::new() });
+        }
+        self.respond().await
+    }
+
+    /// Fills the history with a block that was judged before, without judging it again.
+    ///
+    /// # Errors
+    /// [`EngineError`] where the block cannot be executed.
+    pub async fn remember(&mut self, block: Arc<Block>) -> Result<(), EngineError> {
+        let replayed = self.replayer.replay(Arc::clone(&block), views(&self.detectors)).await?;
+        let executions = replayed.executions.into_iter().filter(|e| self.detectors.concerns(e)).collect();
+        self.history.push(Past { block, executions });
+        Ok(())
+    }
+
+    /// Executes a block again, judges what it did, and writes findings and cursor in one batch.
+    async fn judge(&mut self, block: Arc<Block>) -> Result<(), EngineError> {
+        let replayed = self.replayer.replay(Arc::clone(&block), views(&self.detectors)).await?;
+        let stamp = Stamp { at_s: block.timestamp_s, at_block: block.number };
+        let mut chain = Vec::new();
+        for mismatch in &replayed.mismatches {
+            tracing::warn!(block = block.number, what = %mismatch.what, "replay does not reproduce the block");
+            chain.push(ChainEvent::ReplayMismatch { block: block.block_ref(), what: mismatch.what.clone() });
+        }
+        let executions: Vec<_> =
+            replayed.executions.into_iter().filter(|e| self.detectors.concerns(e)).collect();
+        let own = self.own_transactions().await?;
+        // A write-off or a refill that people approved looks like a loss or a rate jump, and is none.
+        let foreign = executions.iter().filter(|execution| !own.contains(&execution.tx.hash));
+        let findings = foreign.flat_map(|execution| self.detectors.inspect(execution)).collect();
+        for gap in executions.iter().flat_map(|execution| self.detectors.gaps(execution)) {
+            tracing::warn!(detector = gap.detector, tx = %gap.tx.hash, what = %gap.what, "could not be judged");
+        }
+        let known: Vec<&Incident> = self.journal.incidents().collect();
+        let assignments = cordon_decide::correlate(findings, &known, &self.policy);
+        let incidents =
+            assignments.into_iter().map(|assignment| (assignment.incident, entries(assignment))).collect();
+        let mut cursor = self.cursor.clone();
+        cursor.push(block.block_ref());
+        self.journal.append(stamp, Entries { incidents, chain, cursor: Some(cursor.clone()) }).await?;
+        (self.cursor, self.stamp) = (cursor, stamp);
+        self.history.push(Past { block, executions });
+        Ok(())
+    }
+
+    /// Hashes of the transactions that this engine signed.
+    async fn own_transactions(&self) -> Result<BTreeSet<B256>, EngineError> {
+        let mut own = BTreeSet::new();
+        for sender in self.senders.values() {
+            let lane = sender.lane().await?;
+            own.extend(
+                lane.entries().flat_map(|entry| entry.signatures.iter().map(|signature| signature.tx_hash)),
+            );
+        }
+        Ok(own)
+    }
+
+    /// Takes back a block that left the chain: its findings are withdrawn. Steps that were mined in it are found by
+    /// the next poll of their lane.
+    async fn revert(&mut self, block: BlockRef) -> Result<(), EngineError> {
+        let mut cursor = self.cursor.clone();
+        if !cursor.pop(block) {
+            return Err(EngineError::Refused(format!(
+                "block {} {} was reverted, but the newest judged block is another",
+                block.number, block.hash
+            )));
+        }
+        let mut incidents = Vec::new();
+        for incident in self.journal.incidents().filter(|incident| incident.standing == Standing::Open) {
+            let gone = incident.findings.iter().filter(|finding| finding.tx.block == block);
+            let withdrawn: Vec<Entry> = gone
+                .map(|finding| {
+                    let event = IncidentEvent::FindingWithdrawn { finding: finding.id };
+                    Entry::by("engine", format!("block {} left the canonical chain", block.number), event)
+                })
+                .collect();
+            incidents.push((incident.id, withdrawn));
+        }
+        let chain = vec![ChainEvent::Reverted { block }];
+        self.journal.append(self.stamp, Entries { incidents, chain, cursor: Some(cursor.clone()) }).await?;
+        self.cursor = cursor;
+        self.history.revert(block);
+        Ok(())
+    }
+
+    async fn approve(&mut self, person: &str, why: String, plan: PlanHash) -> Result<(), EngineError> {
+        let holds = |incident: &&Incident| incident.plans.contains_key(&plan);
+        let Some(id) = self.journal.incidents().find(holds).map(|incident| incident.id) else {
+            let expected = "a plan that was chosen for an incident".to_owned();
+            return Err(EngineError::Argument { what: "plan", found: plan.to_string(), expected });
+        };
+        let entry = Entry::person(person, why, IncidentEvent::PlanApproved { plan });
+        self.journal.append(self.stamp, Entries::of(id, vec![entry])).await?;
+        Ok(())
+    }
+
+    /// The protocol of an incident.
+    pub(crate) fn protocol(&self, incident: &Incident) -> Option<&Protocol> {
+        self.detectors.protocols().find(|protocol| protocol.id == incident.protocol)
+    }
+
+    pub(crate) fn trials<'a>(&'a self, protocol: &'a Protocol) -> Trials<'a> {
+        Trials {
+            provider: &self.provider,
+            rules: &self.rules,
+            detectors: &self.detectors,
+            protocol,
+            history: &self.history,
+            interfaces: &self.interfaces,
+            labels: cordon_investigate::Labels::of(protocol),
+        }
+    }
+}
+
+/// The ABI in an artifact, or the text itself where it is no artifact.
+pub(crate) fn abi_of(json: &str) -> String {
+    let artifact: Option<serde_json::Value> = serde_json::from_str(json).ok();
+    artifact.and_then(|artifact| Some(artifact.get("abi")?.to_string())).unwrap_or_else(|| json.to_owned())
+}
+
+fn entries(assignment: cordon_decide::Assignment) -> Vec<Entry> {
+    let (incident, chain_id, opens) = (assignment.incident, assignment.chain_id, assignment.opens);
+    let protocol = assignment.protocol;
+    let entry = |(index, finding): (usize, cordon_model::finding::Finding)| {
+        let why = format!("detector '{}' on transaction {}", finding.detector, finding.tx.hash);
+        let finding = Box::new(finding);
+        let event = if opens && index == 0 {
+            IncidentEvent::Detected { incident, chain_id, protocol: protocol.clone(), finding }
+        } else {
+            IncidentEvent::FindingAdded { finding }
+        };
+        Entry { actor: Actor::Cordon("detect".to_owned()), why, event }
+    };
+    assignment.findings.into_iter().enumerate().map(entry).collect()
+}
+
+fn senders(
+    config: &Config,
+    provider: &DynProvider,
+    log: &Arc<dyn EventLog>,
+) -> Result<BTreeMap<Address, Sender>, EngineError> {
+    let mut senders = BTreeMap::new();
+    for signer in &config.signers {
+        let address = signer.address;
+        let password = match &signer.password {
+            Password::Env(name) => PasswordSource::Env(name.clone()),
+            Password::File(path) => PasswordSource::File(path.clone()),
+        };
+        let key = KeystoreSigner::open(&signer.keystore, &password, address)
+            .map_err(|source| EngineError::Key { address, source })?;
+        let levers = config.protocols.iter().flat_map(|protocol| &protocol.capabilities);
+        // No grant carries native coin: neither a pause nor a fix needs any.
+        let authority =
+            Authority::new(config.chain.id, address).with_levers(levers).with_people(Default::default());
+        let gate = Gate::new(Arc::clone(log), authority);
+        let signer: Arc<dyn Signer> = Arc::new(key);
+        let sender = Sender::new(provider.clone(), gate, signer, Arc::clone(log), SendPolicy::default());
+        senders.insert(address, sender);
+    }
+    Ok(senders)
+}

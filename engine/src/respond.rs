@@ -1,0 +1,350 @@
+//! What follows from an incident: the playbook's steps, as far as Cordon does them itself, and the plans that were
+//! allowed.
+//!
+//! In: the incidents as the log tells them, the newest block. Out: events, and signed transactions through the gate.
+//! Every step reads from the log whether it is done, so it can be interrupted anywhere and taken up again. Must never:
+//! let a failing node or a failing step keep the next block from being judged.
+
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::journal::{Entries, Entry, Stamp};
+use cordon_contain::{LaneUpdate, ProbeState, Submitted, levers, verify_effects};
+use cordon_decide::{Decision, StepKind, Who};
+use cordon_model::incident::{Incident, IncidentEvent, PlanStatus, Standing};
+use cordon_model::plan::{Certainty, Plan, Purpose};
+use cordon_model::protocol::Protocol;
+use cordon_model::units::{CapabilityId, IncidentId, PlanHash, TxRef};
+use std::collections::BTreeSet;
+
+/// Most rounds over the playbook for one incident and block: there are fewer steps than that.
+const ROUNDS_MAX: usize = 16;
+
+/// Most levers of which combinations are tried: with three, seven options are simulated.
+const COMBINED_LEVERS_MAX: usize = 3;
+
+impl Engine {
+    /// Does what is due for every open incident. A failure is logged and tried again with the next block, except where
+    /// the log itself fails.
+    pub(crate) async fn respond(&mut self) -> Result<(), EngineError> {
+        self.poll_lanes().await?;
+        let open = self.journal.incidents().filter(|incident| incident.standing == Standing::Open);
+        let ids: Vec<IncidentId> = open.map(|incident| incident.id).collect();
+        for id in ids {
+            match self.respond_to(id).await {
+                Ok(()) => {}
+                Err(error @ (EngineError::Journal(_) | EngineError::Log(_))) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(incident = %id, error = %chain(&error), "will be tried again with the next block")
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn respond_to(&mut self, id: IncidentId) -> Result<(), EngineError> {
+        for _ in 0..ROUNDS_MAX {
+            let Some(incident) = self.journal.incident(id) else { return Ok(()) };
+            let before = incident.clone();
+            let due: Vec<StepKind> = self
+                .playbook
+                .pending(incident)
+                .into_iter()
+                .filter(|(_, who)| *who == Who::Cordon)
+                .map(|(kind, _)| kind)
+                .collect();
+            for kind in due {
+                self.take(id, kind).await?;
+            }
+            self.raise_severity(id).await?;
+            self.execute_plans(id).await?;
+            if self.journal.incident(id) == Some(&before) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, id: IncidentId, kind: StepKind) -> Result<(), EngineError> {
+        match kind {
+            StepKind::Triage => self.raise_severity(id).await,
+            StepKind::SimulateOptions => self.simulate_options(id).await,
+            StepKind::Contain => self.choose_containment(id).await,
+            StepKind::Investigate => self.write_report(id).await,
+            // A playbook may name Cordon for these, but they need an artifact, funds or a decision that it has not.
+            StepKind::Eradicate | StepKind::Reimburse | StepKind::Reopen | StepKind::Close => Ok(()),
+        }
+    }
+
+    pub(crate) async fn record(&mut self, id: IncidentId, entries: Vec<Entry>) -> Result<(), EngineError> {
+        Ok(self.journal.append(self.stamp, Entries::of(id, entries)).await?)
+    }
+
+    async fn raise_severity(&mut self, id: IncidentId) -> Result<(), EngineError> {
+        let Some(incident) = self.journal.incident(id) else { return Ok(()) };
+        let (severity, rationale) = cordon_decide::triage(incident, &self.policy);
+        if incident.severity.is_some_and(|known| known >= severity) {
+            return Ok(());
+        }
+        let event = IncidentEvent::Triaged { severity, rationale };
+        self.record(id, vec![Entry::by("decide", "severity follows from the findings", event)]).await
+    }
+
+    /// Tries every lever, and combinations of few, on forks.
+    async fn simulate_options(&mut self, id: IncidentId) -> Result<(), EngineError> {
+        let Some((incident, protocol)) = self.known(id) else { return Ok(()) };
+        let Some(head) = self.history.head().cloned() else { return Ok(()) };
+        let attack = attack_transactions(&incident);
+        let mut entries = Vec::new();
+        for plan in self.options(&incident, &protocol).await? {
+            let simulation = Box::new(self.trials(&protocol).simulate(plan, &head, &attack).await?);
+            entries.push(Entry::by(
+                "replay",
+                "tried on a fork before anything is sent",
+                IncidentEvent::Simulated { simulation },
+            ));
+        }
+        if entries.is_empty() {
+            tracing::warn!(incident = %id, "no lever can be pulled now: there is nothing to simulate");
+            return Ok(());
+        }
+        self.record(id, entries).await
+    }
+
+    /// A plan per lever that is ready, and one per combination.
+    async fn options(&self, incident: &Incident, protocol: &Protocol) -> Result<Vec<Plan>, EngineError> {
+        let mut singles = Vec::new();
+        for capability in &protocol.capabilities {
+            let lever = levers::adapter(capability.adapter);
+            let probe = lever.probe(&self.provider, capability).await.map_err(EngineError::Probe)?;
+            match probe.state {
+                ProbeState::Ready => singles.push(lever.plan(incident.id, self.chain_id, capability)),
+                ProbeState::AlreadyActive => {
+                    tracing::warn!(lever = %capability.id, "is active already");
+                }
+                ProbeState::Unavailable { why } => {
+                    tracing::warn!(lever = %capability.id, why, "cannot be pulled now")
+                }
+            }
+        }
+        let mut plans = singles.clone();
+        if (2..=COMBINED_LEVERS_MAX).contains(&singles.len()) {
+            let subsets = 1u32.checked_shl(u32::try_from(singles.len()).unwrap_or(0)).unwrap_or(0);
+            plans.extend(
+                (1..subsets)
+                    .filter(|subset| subset.count_ones() > 1)
+                    .map(|subset| combined(&singles, subset)),
+            );
+        }
+        Ok(plans)
+    }
+
+    /// Chooses the least harmful option that stops the attack, and lets the policy decide on it.
+    async fn choose_containment(&mut self, id: IncidentId) -> Result<(), EngineError> {
+        let Some((incident, protocol)) = self.known(id) else { return Ok(()) };
+        if incident.plans.values().any(|record| record.plan.purpose == Purpose::Contain) {
+            return Ok(());
+        }
+        let Some(choice) = cordon_decide::choose(&incident.simulations) else {
+            tracing::warn!(incident = %id, "no simulated option stops the attack: a person is needed");
+            return Ok(());
+        };
+        let Some(simulation) = incident.simulations.get(choice.index) else { return Ok(()) };
+        let plan = simulation.plan.hash();
+        let chosen = IncidentEvent::PlanChosen {
+            plan: Box::new(simulation.plan.clone()),
+            rationale: choice.rationale,
+        };
+        let chosen = Entry::by("decide", "the option that stops the attack with the least harm", chosen);
+        let decided = match cordon_decide::decide(&self.policy, &incident, &protocol, simulation) {
+            Decision::Execute { why } => Entry::by("decide", why, IncidentEvent::PlanApproved { plan }),
+            Decision::Refuse { rule } => {
+                let rule = rule.to_string();
+                Entry::by(
+                    "decide",
+                    "the policy does not allow it without a person",
+                    IncidentEvent::PlanRefused { plan, rule },
+                )
+            }
+        };
+        self.record(id, vec![chosen, decided]).await
+    }
+
+    /// Sends the next step of every allowed plan, and verifies the steps that landed.
+    async fn execute_plans(&mut self, id: IncidentId) -> Result<(), EngineError> {
+        let Some(incident) = self.journal.incident(id) else { return Ok(()) };
+        let approved = incident.plans.iter().filter(|(_, record)| record.status == PlanStatus::Approved);
+        let work: Vec<(PlanHash, Plan, Option<u32>, bool)> = approved
+            .map(|(hash, record)| {
+                let next = record.next_step();
+                let landed = next.is_some_and(|step| record.receipts.contains_key(&step));
+                (*hash, record.plan.clone(), next, landed)
+            })
+            .collect();
+        for (hash, plan, next, landed) in work {
+            match (next, landed) {
+                (None, _) => {
+                    let done = Entry::by(
+                        "contain",
+                        "every step landed and took effect",
+                        IncidentEvent::PlanCompleted { plan: hash },
+                    );
+                    self.record(id, vec![done]).await?;
+                }
+                (Some(step), true) => self.verify(id, &plan, step).await?,
+                (Some(step), false) => self.submit(&plan, step).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn submit(&mut self, plan: &Plan, step: u32) -> Result<(), EngineError> {
+        let from = usize::try_from(step).ok().and_then(|index| plan.steps.get(index)).map(|step| step.from);
+        let Some(sender) = from.and_then(|from| self.senders.get(&from)) else {
+            tracing::warn!(plan = %plan.hash(), step, "no key is configured for the sender of this step");
+            return Ok(());
+        };
+        let at = cordon_contain::Stamp { at_s: self.stamp.at_s, at_block: self.stamp.at_block };
+        match sender.submit(plan, step, at).await? {
+            Submitted::Mined(_) => Ok(()),
+            Submitted::InFlight { nonce, tx_hash, delivery, .. } => {
+                tracing::info!(plan = %plan.hash(), step, nonce, %tx_hash, ?delivery, "sent");
+                Ok(())
+            }
+            Submitted::Held { nonce, why } => {
+                tracing::warn!(plan = %plan.hash(), step, nonce, %why, "held");
+                Ok(())
+            }
+        }
+    }
+
+    async fn verify(&mut self, id: IncidentId, plan: &Plan, step: u32) -> Result<(), EngineError> {
+        let Some(head) = self.cursor.head() else { return Ok(()) };
+        let verification = verify_effects(&self.provider, plan, step, head, Certainty::Latest).await?;
+        let known = self.journal.incident(id).and_then(|incident| incident.plans.get(&plan.hash()));
+        if known.and_then(|record| record.verifications.get(&step)) == Some(&verification) {
+            return Ok(());
+        }
+        let event = IncidentEvent::EffectsChecked { verification };
+        self.record(id, vec![Entry::by("contain", "asked on chain after the step landed", event)]).await
+    }
+
+    /// Asks every lane what became of its transactions, and tells the incidents.
+    async fn poll_lanes(&mut self) -> Result<(), EngineError> {
+        let at = cordon_contain::Stamp { at_s: self.stamp.at_s, at_block: self.stamp.at_block };
+        let mut updates = Vec::new();
+        for (account, sender) in &self.senders {
+            match sender.poll(at).await {
+                Ok(found) => updates.extend(found),
+                Err(error) => tracing::warn!(%account, error = %chain(&error), "lane could not be polled"),
+            }
+        }
+        for update in updates {
+            match &update {
+                LaneUpdate::Held { plan, step, nonce, why } => {
+                    tracing::warn!(%plan, step, nonce, %why, "held")
+                }
+                LaneUpdate::Signed { .. } | LaneUpdate::Resent { .. } => tracing::info!(?update, "lane"),
+                LaneUpdate::Mined { .. } | LaneUpdate::Unmined { .. } => {}
+            }
+        }
+        self.reconcile().await
+    }
+
+    /// Brings the incidents in line with the lanes. It reads the lanes themselves and not the updates of one poll, so
+    /// that a receipt which an earlier process recorded and did not pass on is passed on now.
+    async fn reconcile(&mut self) -> Result<(), EngineError> {
+        for account in self.senders.keys().copied().collect::<Vec<_>>() {
+            let Some(sender) = self.senders.get(&account) else { continue };
+            let lane = match sender.lane().await {
+                Ok(lane) => lane,
+                Err(error) => {
+                    tracing::warn!(%account, error = %chain(&error), "lane cannot be read");
+                    continue;
+                }
+            };
+            for entry in lane.entries() {
+                let (plan, step) = (entry.intent.plan, entry.intent.step);
+                let Some(incident) = self.journal.incident(entry.intent.incident) else { continue };
+                if incident.standing != Standing::Open {
+                    continue;
+                }
+                let told = incident.plans.get(&plan).and_then(|record| record.receipts.get(&step));
+                let (id, event, why) = match (told, &entry.mined) {
+                    (None, Some(receipt)) => (
+                        incident.id,
+                        IncidentEvent::StepLanded { receipt: receipt.clone() },
+                        "its transaction was mined",
+                    ),
+                    (Some(known), Some(receipt)) if known != receipt => (
+                        incident.id,
+                        IncidentEvent::StepReverted { plan, step },
+                        "its block left the canonical chain",
+                    ),
+                    (Some(_), None) => (
+                        incident.id,
+                        IncidentEvent::StepReverted { plan, step },
+                        "its block left the canonical chain",
+                    ),
+                    (Some(_), Some(_)) | (None, None) => continue,
+                };
+                self.record(id, vec![Entry::by("contain", why, event)]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An incident and its protocol, as they stand.
+    pub(crate) fn known(&self, id: IncidentId) -> Option<(Incident, Protocol)> {
+        let incident = self.journal.incident(id)?;
+        Some((incident.clone(), self.protocol(incident)?.clone()))
+    }
+
+    /// Newest block that was judged.
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+}
+
+/// The transactions of an incident's findings, in the order of the chain.
+pub(crate) fn attack_transactions(incident: &Incident) -> Vec<TxRef> {
+    let txs: BTreeSet<(u64, u32, TxRef)> = incident
+        .findings
+        .iter()
+        .map(|finding| (finding.tx.block.number, finding.tx.index, finding.tx))
+        .collect();
+    txs.into_iter().map(|(_, _, tx)| tx).collect()
+}
+
+/// Several containments as one plan.
+fn combined(plans: &[Plan], subset: u32) -> Plan {
+    let chosen: Vec<&Plan> = plans
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| subset >> index & 1 == 1)
+        .map(|(_, plan)| plan)
+        .collect();
+    let titles: Vec<&str> = chosen.iter().map(|plan| plan.title.as_str()).collect();
+    let names: Vec<String> =
+        chosen.iter().filter_map(|plan| plan.capability.as_ref()).map(|id| id.0.clone()).collect();
+    let first = plans.first();
+    Plan {
+        incident: first.map_or_else(|| IncidentId::derive(&[]), |plan| plan.incident),
+        purpose: Purpose::Contain,
+        chain_id: first.map_or(cordon_model::units::ChainId(0), |plan| plan.chain_id),
+        title: titles.join("; "),
+        capability: Some(CapabilityId(names.join("+"))),
+        steps: chosen.iter().flat_map(|plan| plan.steps.clone()).collect(),
+    }
+}
+
+/// An error with its causes on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,72 @@
+//! `cordon fix verify`: the engine started on its log for one judgement.
+//!
+//! In: paths and addresses as typed. Out: a judged remedy. The node must still hold the state before the attack.
+
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::fix::Candidate;
+use crate::watch::restore;
+use alloy_primitives::{Address, Bytes};
+use cordon_eradicate::Artifact;
+use cordon_ingest::JsonRpc;
+use cordon_ingest::sources::json_rpc;
+use cordon_model::log::EventLog;
+use cordon_model::remedy::Remedy;
+use cordon_store::SqliteLog;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A fix to verify, as typed.
+#[derive(Debug, Clone)]
+pub struct FixRequest {
+    /// Incident, as `incident list` prints it.
+    pub incident: String,
+    /// Artifact of the fix.
+    pub artifact: PathBuf,
+    /// Artifact of the live implementation.
+    pub live: PathBuf,
+    /// Proxy.
+    pub proxy: String,
+    /// Who may upgrade.
+    pub upgrader: String,
+    /// Calldata within the upgrade.
+    pub init: String,
+}
+
+/// Judges a fix and records the judgement in the log.
+///
+/// # Errors
+/// [`EngineError`] naming what cannot be used.
+pub async fn verify_fix(config: &Config, request: &FixRequest) -> Result<Remedy, EngineError> {
+    let candidate = Candidate {
+        fixed: artifact(&request.artifact)?,
+        live: artifact(&request.live)?,
+        proxy: address("proxy", &request.proxy)?,
+        upgrader: address("upgrader", &request.upgrader)?,
+        setup: request.init.parse::<Bytes>().map_err(|_| EngineError::Argument {
+            what: "init",
+            found: request.init.clone(),
+            expected: "calldata as 0x and hex digits".to_owned(),
+        })?,
+    };
+    let dossier = crate::incidents::one(&config.store, &request.incident).await?;
+    let log: Arc<dyn EventLog> = Arc::new(SqliteLog::open(&config.store).await?);
+    let (_, provider) = JsonRpc::connect(&config.chain.rpc, json_rpc::Config::new(config.chain.id)).await?;
+    // Judging a fix signs nothing, so no key is opened for it.
+    let keyless = Config { signers: Vec::new(), ..config.clone() };
+    let mut engine = Engine::open(&keyless, provider.clone(), log, Box::new(|_, _| {})).await?;
+    restore(&keyless, &mut engine, provider).await?;
+    engine.verify_fix(dossier.incident.id, &candidate).await
+}
+
+fn artifact(path: &Path) -> Result<Artifact, EngineError> {
+    let read = |source| EngineError::File { doing: "read", path: path.to_owned(), source };
+    let text = std::fs::read_to_string(path).map_err(read)?;
+    Ok(Artifact::parse(&path.display().to_string(), &text)?)
+}
+
+fn address(what: &'static str, text: &str) -> Result<Address, EngineError> {
+    let expected = "an address: 0x and 40 hex digits".to_owned();
+    text.parse().map_err(|_| EngineError::Argument { what, found: text.to_owned(), expected })
+}
