@@ -1,0 +1,94 @@
+//! The seam between one execution and one detector.
+//!
+//! In: a protocol and an execution that may concern it. Out: the questions a detector has, its findings, and what it
+//! could not judge. Must never: keep state between executions, since the order in which they are judged again after a
+//! restart or a reorganisation is not the order in which they were judged first.
+
+use alloy_primitives::Address;
+use cordon_model::execution::{Execution, Frame, FrameKind, ViewCall};
+use cordon_model::finding::Finding;
+use cordon_model::protocol::{Price, Protocol};
+use cordon_model::units::{Asset, ProtocolId, TxRef};
+use std::fmt::Debug;
+
+/// Most suspects named by a finding. The sender and a handful of contracts are what people can look at; a
+/// transaction with more direct callers is a batch whose sender says enough.
+pub(crate) const SUSPECTS_MAX: usize = 16;
+
+/// One way to see an attack in a transaction.
+pub trait Detector: Send + Sync + Debug {
+    /// Name in findings and in the configuration.
+    fn name(&self) -> &'static str;
+
+    /// Readings that [`Detector::inspect`] wants to find in [`Execution::views`], most important first. Asked after
+    /// the transaction was executed, so the record is complete except for the readings.
+    fn views(&self, protocol: &Protocol, execution: &Execution) -> Vec<ViewCall> {
+        let _ = (protocol, execution);
+        Vec::new()
+    }
+
+    /// What is wrong with the transaction. A reading that is missing must not become a finding of full strength.
+    fn inspect(&self, protocol: &Protocol, execution: &Execution) -> Vec<Finding>;
+
+    /// What could not be judged, in words. An empty list and no finding together mean "looked at and clean".
+    fn gaps(&self, protocol: &Protocol, execution: &Execution) -> Vec<String> {
+        let _ = (protocol, execution);
+        Vec::new()
+    }
+}
+
+/// Something a detector could not judge, so that its silence is not taken for a clean bill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// Detector that could not judge; `views` for the set itself.
+    pub detector: &'static str,
+    /// Protocol concerned.
+    pub protocol: ProtocolId,
+    /// Transaction concerned.
+    pub tx: TxRef,
+    /// What could not be judged, and why.
+    pub what: String,
+}
+
+/// True where the operator named the address: a protected contract, a valued token, or the vault of a share rate.
+/// Control that passes through named accounts only is not in foreign hands.
+pub(crate) fn is_named(protocol: &Protocol, address: Address) -> bool {
+    let by_asset = || {
+        protocol.assets.iter().any(|spec| {
+            spec.asset == Asset::Token(address)
+                || matches!(spec.price, Price::ShareRate { vault, .. } if vault == address)
+        })
+    };
+    protocol.protects(address) || by_asset()
+}
+
+/// True where the frame enters a protected contract from outside the protected set, and its effects lasted.
+pub(crate) fn enters_from_outside(protocol: &Protocol, frame: &Frame) -> bool {
+    let own_storage = match frame.kind {
+        FrameKind::Call | FrameKind::StaticCall => true,
+        FrameKind::CallCode | FrameKind::DelegateCall | FrameKind::Create | FrameKind::Create2 => false,
+    };
+    own_storage && !frame.reverted && protocol.protects(frame.address) && !protocol.protects(frame.caller)
+}
+
+/// Accounts that act in the transaction, the sender first: the contract it calls, whoever calls into the protected
+/// contracts, and contracts born in it. Receivers of value are left out: they are often pools and exchanges.
+pub(crate) fn suspects(protocol: &Protocol, execution: &Execution) -> Vec<Address> {
+    let callers = execution.frames.iter().filter(|frame| enters_from_outside(protocol, frame));
+    let mut suspects = vec![execution.transaction.from];
+    let others = execution
+        .transaction
+        .to
+        .into_iter()
+        .chain(callers.map(|frame| frame.caller))
+        .chain(execution.creations.iter().map(|creation| creation.address));
+    for address in others {
+        if suspects.len() == SUSPECTS_MAX {
+            break;
+        }
+        if !suspects.contains(&address) && !is_named(protocol, address) {
+            suspects.push(address);
+        }
+    }
+    suspects
+}

@@ -1,0 +1,115 @@
+//! The list of detectors, as the operator writes it.
+//!
+//! In: configuration. Out: [`Detector`]s that are ready to judge. One more detector is one more file and two lines
+//! here. Must never: build a detector from a value that it cannot mean, since a threshold that is silently replaced is
+//! worse than a refusal to start.
+
+pub mod rate_jump;
+pub mod value_loss;
+
+use crate::detector::Detector;
+use rate_jump::RateJumpConfig;
+use serde::Deserialize;
+use value_loss::ValueLossConfig;
+
+/// One configured detector; `type` names it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum DetectorConfig {
+    /// The protected system paid out more than its obligations fell.
+    ValueLoss(ValueLossConfig),
+    /// A share price moved within one transaction.
+    RateJump(RateJumpConfig),
+}
+
+impl DetectorConfig {
+    /// The detector.
+    ///
+    /// # Errors
+    /// A value that the detector cannot use, by key.
+    pub fn build(&self) -> Result<Box<dyn Detector>, ConfigError> {
+        Ok(match self {
+            Self::ValueLoss(config) => Box::new(config.build()?),
+            Self::RateJump(config) => Box::new(config.build()?),
+        })
+    }
+}
+
+/// A configured value that a detector cannot use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key} = '{value}': expected {expected}")]
+pub struct ConfigError {
+    /// Key, with the detector's name before it.
+    pub key: &'static str,
+    /// What was written.
+    pub value: String,
+    /// What would be usable.
+    pub expected: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cordon_model::units::Bps;
+
+    #[derive(Debug, Deserialize)]
+    struct File {
+        detector: Vec<DetectorConfig>,
+    }
+
+    fn parse(text: &str) -> Result<Vec<DetectorConfig>, String> {
+        toml::from_str::<File>(text).map(|file| file.detector).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_bare_type_takes_the_documented_defaults() {
+        let text = "[[detector]]\ntype = 'value-loss'\n[[detector]]\ntype = 'rate-jump'";
+        let configs = parse(text).unwrap();
+        assert_eq!(configs[0], DetectorConfig::ValueLoss(ValueLossConfig::default()));
+        assert_eq!(configs[1], DetectorConfig::RateJump(RateJumpConfig::default()));
+        let names: Vec<_> = configs.iter().map(|config| config.build().unwrap().name()).collect();
+        assert_eq!(names, ["value-loss", "rate-jump"]);
+    }
+
+    #[test]
+    fn written_values_replace_the_defaults() {
+        let text = "[[detector]]\ntype = 'value-loss'\nloss_min_value = '2500.5'\nloss_min_bps = 25\n[[detector]]\ntype = 'rate-jump'\njump_max_bps = 300";
+        let configs = parse(text).unwrap();
+        let wanted = ValueLossConfig {
+            loss_min_value: "2500.5".to_owned(),
+            loss_min_bps: Bps(25),
+            ..ValueLossConfig::default()
+        };
+        assert_eq!(configs[0], DetectorConfig::ValueLoss(wanted));
+        let wanted = RateJumpConfig { jump_max_bps: Bps(300), ..RateJumpConfig::default() };
+        assert_eq!(configs[1], DetectorConfig::RateJump(wanted));
+    }
+
+    #[test]
+    fn an_unknown_key_or_type_is_refused_by_name() {
+        let error = parse("[[detector]]\ntype = 'rate-jump'\njump_bps = 5").unwrap_err();
+        assert!(error.contains("jump_bps"), "{error}");
+        let error = parse("x = 5").unwrap_err();
+        assert!(error.contains('x'), "{error}");
+        let error = parse("[[detector]]\ntype = 'guess'").unwrap_err();
+        assert!(error.contains("guess"), "{error}");
+    }
+
+    #[test]
+    fn an_unusable_value_is_refused_with_key_value_and_expectation() {
+        let wrong = ValueLossConfig { loss_min_value: "12,5".to_owned(), ..ValueLossConfig::default() };
+        let error = DetectorConfig::ValueLoss(wrong).build().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "value-loss.loss_min_value = '12,5': expected a decimal number with at most 18 digits after the point, such as \"2500.5\""
+        );
+        let wrong = RateJumpConfig { jump_max_bps: Bps(0), ..RateJumpConfig::default() };
+        assert!(
+            DetectorConfig::RateJump(wrong)
+                .build()
+                .unwrap_err()
+                .to_string()
+                .starts_with("rate-jump.jump_max_bps = '0")
+        );
+    }
+}

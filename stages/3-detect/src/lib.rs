@@ -1,0 +1,22 @@
+//! Execution -> Finding: what a transaction did to a protected protocol, judged.
+//!
+//! In: [`Execution`]s as plain values, the protocols that are protected, and the operator's detector configuration.
+//! Out: [`Finding`]s with their grounds, and [`Gap`]s where something could not be judged. A detector that needs a
+//! chain reading names it as a view call; whoever replays transactions answers it before and after. Must never: read
+//! a clock, draw a random number, or touch the network or a file; the same execution gives the same findings for ever.
+//!
+//! [`Execution`]: cordon_model::execution::Execution
+//! [`Finding`]: cordon_model::finding::Finding
+
+mod detector;
+pub mod detectors;
+mod set;
+mod valuation;
+
+#[cfg(test)]
+mod testing;
+
+pub use detector::{Detector, Gap};
+pub use detectors::value_loss::loss_wad;
+pub use detectors::{ConfigError, DetectorConfig};
+pub use set::{DetectorSet, VIEWS_MAX};
