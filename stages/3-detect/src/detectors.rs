@@ -5,10 +5,12 @@
 //! worse than a refusal to start.
 
 pub mod rate_jump;
+pub mod reentrancy;
 pub mod value_loss;
 
 use crate::detector::Detector;
 use rate_jump::RateJumpConfig;
+use reentrancy::ReentrancyConfig;
 use serde::Deserialize;
 use value_loss::ValueLossConfig;
 
@@ -18,6 +20,8 @@ use value_loss::ValueLossConfig;
 pub enum DetectorConfig {
     /// The protected system paid out more than its obligations fell.
     ValueLoss(ValueLossConfig),
+    /// A protected contract was entered again and acted on unsettled state.
+    Reentrancy(ReentrancyConfig),
     /// A share price moved within one transaction.
     RateJump(RateJumpConfig),
 }
@@ -30,6 +34,7 @@ impl DetectorConfig {
     pub fn build(&self) -> Result<Box<dyn Detector>, ConfigError> {
         Ok(match self {
             Self::ValueLoss(config) => Box::new(config.build()?),
+            Self::Reentrancy(config) => Box::new(config.build()),
             Self::RateJump(config) => Box::new(config.build()?),
         })
     }
@@ -63,12 +68,12 @@ mod tests {
 
     #[test]
     fn a_bare_type_takes_the_documented_defaults() {
-        let text = "[[detector]]\ntype = 'value-loss'\n[[detector]]\ntype = 'rate-jump'";
+        let text = "[[detector]]\ntype = 'value-loss'\n[[detector]]\ntype = 'reentrancy'\n[[detector]]\ntype = 'rate-jump'";
         let configs = parse(text).unwrap();
         assert_eq!(configs[0], DetectorConfig::ValueLoss(ValueLossConfig::default()));
-        assert_eq!(configs[1], DetectorConfig::RateJump(RateJumpConfig::default()));
+        assert_eq!(configs[2], DetectorConfig::RateJump(RateJumpConfig::default()));
         let names: Vec<_> = configs.iter().map(|config| config.build().unwrap().name()).collect();
-        assert_eq!(names, ["value-loss", "rate-jump"]);
+        assert_eq!(names, ["value-loss", "reentrancy", "rate-jump"]);
     }
 
     #[test]
@@ -89,7 +94,7 @@ mod tests {
     fn an_unknown_key_or_type_is_refused_by_name() {
         let error = parse("[[detector]]\ntype = 'rate-jump'\njump_bps = 5").unwrap_err();
         assert!(error.contains("jump_bps"), "{error}");
-        let error = parse("x = 5").unwrap_err();
+        let error = parse("[[detector]]\ntype = 'reentrancy'\nx = 5").unwrap_err();
         assert!(error.contains('x'), "{error}");
         let error = parse("[[detector]]\ntype = 'guess'").unwrap_err();
         assert!(error.contains("guess"), "{error}");

@@ -151,6 +151,7 @@ impl Watched {
 mod tests {
     use super::*;
     use crate::detectors::rate_jump::RateJumpConfig;
+    use crate::detectors::reentrancy::ReentrancyConfig;
     use crate::detectors::value_loss::ValueLossConfig;
     use crate::testing::{
         ALICE, BOB, CHILD, COIN, COLLATERAL_VAULT, LENDING_VAULT, Script, TOTAL_DEBT_SLOT, USD, World,
@@ -164,6 +165,7 @@ mod tests {
     fn set() -> DetectorSet {
         let configs = [
             DetectorConfig::ValueLoss(ValueLossConfig::default()),
+            DetectorConfig::Reentrancy(ReentrancyConfig::default()),
             DetectorConfig::RateJump(RateJumpConfig::default()),
         ];
         DetectorSet::from_configs(&configs, vec![World::protocol()]).unwrap()
@@ -177,7 +179,7 @@ mod tests {
         let classes: Vec<_> = findings.iter().map(|finding| finding.class).collect();
         assert_eq!(
             classes,
-            [AttackClass::ValueExtraction, AttackClass::RateManipulation]
+            [AttackClass::ValueExtraction, AttackClass::Reentrancy, AttackClass::RateManipulation]
         );
         assert_eq!(set.gaps(&execution), []);
         assert_eq!(findings, set.inspect(&execution), "judging twice gives the same findings");

@@ -1,0 +1,483 @@
+//! Re-entrancy: a protected contract is entered again through a foreign account while an outer call of it waits, and
+//! the inner call uses state that the outer one has not settled yet.
+//!
+//! In: frames and storage accesses. Out: at most one finding per contract and transaction, the strongest. Must never:
+//! judge by the shape of the calls alone. Callbacks are everyday business; only state that both calls use in
+//! conflict is a ground.
+//!
+//! # What is compared
+//!
+//! An *activation* is one entry into an account together with everything that runs on the same storage without
+//! leaving it: delegate calls (so a proxy and its implementation are one) and calls of itself. For an inner activation
+//! and each outer one that waits for it across a foreign account, with effects that lasted:
+//!
+//! | conflict | score | meaning |
+//! |---|---|---|
+//! | the inner call used a slot that the outer one changed after the inner returned, and control wrote to the protected system on the way | 800 | acted on unsettled state |
+//! | the inner call wrote a slot that the outer one had read before and did not read again | 500 | the outer call went on with a stale value |
+//! | as the first, but nothing protected was written on the way | 300 | read unsettled state only |
+//!
+//! The third is what read-only re-entrancy leaves behind, and also what a harmless callback leaves that asks for a
+//! total. Seen alone it stays below the policy's incident threshold; together with a loss in the same transaction,
+//! which is another detector's to see, it confirms. A slot that ends with the value which the inner call saw is no
+//! conflict. A guard that works makes the inner call revert, and what was undone is not looked at.
+//!
+//! # Source and limits
+//!
+//! Sereum (Rodler et al., NDSS 2019) follows data from re-entered calls into later writes and reports 0.06 % of
+//! transactions as false alarms; comparing slots and values is its cheap form. Foreign is every account that the
+//! operator did not name: named tokens and vaults do not hand control to strangers by themselves. Limits: transient
+//! storage is not compared; a conflict over state that lives in another contract is seen where that contract is
+//! protected and entered again.
+
+use crate::detector::{Detector, is_named, suspects};
+use alloy_primitives::{Address, U256};
+use cordon_model::execution::{AccessKind, Execution, Frame, FrameKind};
+use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
+use cordon_model::protocol::Protocol;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Score of a conflict of this kind; see the table of the module. The order, not the distance, carries meaning.
+const SCORE_ACTED: Score = Score(800);
+/// Score of an outer call that went on with a stale value.
+const SCORE_STALE: Score = Score(500);
+/// Score of a read without any write; below the default of the policy's `alarm_score`.
+const SCORE_READ_ONLY: Score = Score(300);
+
+/// Most steps up the call tree over all inner calls of one transaction: a thousand re-entries at the depth limit of
+/// 1,024. Beyond it the rest is not judged, which is stated.
+const WALK_STEPS_MAX: usize = 1 << 20;
+
+/// Most slots named as evidence; people look at the first few.
+const SLOTS_MAX: usize = 16;
+
+/// Configuration of [`Reentrancy`]: nothing to set. What is protected and what is foreign follows from the protocol.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReentrancyConfig {}
+
+impl ReentrancyConfig {
+    /// The detector.
+    #[must_use]
+    pub fn build(&self) -> Reentrancy {
+        Reentrancy {}
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Reentrancy {}
+
+impl Detector for Reentrancy {
+    fn name(&self) -> &'static str {
+        "reentrancy"
+    }
+
+    fn inspect(&self, protocol: &Protocol, execution: &Execution) -> Vec<Finding> {
+        let tree = CallTree::of(protocol, execution);
+        let mut strongest: BTreeMap<Address, Conflict> = BTreeMap::new();
+        for conflict in tree.conflicts().found {
+            match strongest.get_mut(&conflict.contract) {
+                Some(known) => known.merge(conflict),
+                None => {
+                    strongest.insert(conflict.contract, conflict);
+                }
+            }
+        }
+        let finding = |conflict: Conflict| Finding {
+            id: Finding::derive_id(self.name(), protocol.chain_id, conflict.contract, &execution.tx),
+            detector: self.name().to_owned(),
+            class: AttackClass::Reentrancy,
+            protocol: protocol.id.clone(),
+            contract: conflict.contract,
+            tx: execution.tx,
+            score: conflict.score,
+            evidence: Evidence::Reentry {
+                contract: conflict.contract,
+                outer: tree.frame(conflict.outer).and_then(Frame::selector),
+                inner: tree.frame(conflict.inner).and_then(Frame::selector),
+                via: conflict.via,
+                slots: conflict.slots.into_iter().take(SLOTS_MAX).collect(),
+            },
+            suspects: suspects(protocol, execution),
+        };
+        strongest.into_values().map(finding).collect()
+    }
+
+    fn gaps(&self, protocol: &Protocol, execution: &Execution) -> Vec<String> {
+        let mut gaps = Vec::new();
+        if execution.truncated {
+            gaps.push("the record of the transaction was cut; calls and accesses may be missing".to_owned());
+        }
+        if CallTree::of(protocol, execution).conflicts().cut {
+            gaps.push(format!(
+                "more than {WALK_STEPS_MAX} steps through the call tree; the rest was not judged"
+            ));
+        }
+        gaps
+    }
+}
+
+/// An inner activation in conflict with an outer one.
+#[derive(Debug)]
+struct Conflict {
+    contract: Address,
+    outer: usize,
+    inner: usize,
+    via: Address,
+    score: Score,
+    slots: BTreeSet<U256>,
+}
+
+impl Conflict {
+    /// Keeps the stronger of two, the earlier of equals, with the slots of both where they are equal.
+    fn merge(&mut self, other: Self) {
+        if other.score > self.score {
+            *self = other;
+        } else if other.score == self.score {
+            self.slots.extend(other.slots);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Conflicts {
+    found: Vec<Conflict>,
+    cut: bool,
+}
+
+/// What an activation did to one slot.
+#[derive(Debug, Clone, Copy)]
+struct SlotUse {
+    first_read_seq: Option<u32>,
+    last_read: Option<(u32, U256)>,
+    last_write: Option<(u32, U256)>,
+    /// Value at its last access.
+    last_value: U256,
+}
+
+/// Frames by activation, with their storage uses.
+struct CallTree<'a> {
+    protocol: &'a Protocol,
+    frames: &'a [Frame],
+    /// For each frame the first frame of its activation.
+    roots: Vec<usize>,
+    uses: BTreeMap<usize, BTreeMap<U256, SlotUse>>,
+    /// Sequence numbers of lasting writes to protected contracts, ascending.
+    protected_writes: Vec<u32>,
+}
+
+impl<'a> CallTree<'a> {
+    fn of(protocol: &'a Protocol, execution: &'a Execution) -> Self {
+        let frames = execution.frames.as_slice();
+        let mut tree =
+            Self { protocol, frames, roots: vec![], uses: BTreeMap::new(), protected_writes: vec![] };
+        for (index, frame) in frames.iter().enumerate() {
+            let above = tree
+                .parent(index)
+                .filter(|above| tree.frame(*above).is_some_and(|parent| parent.address == frame.address));
+            let root = above.and_then(|above| tree.roots.get(above).copied()).unwrap_or(index);
+            tree.roots.push(root);
+        }
+        tree.sort_accesses(execution);
+        tree
+    }
+
+    fn sort_accesses(&mut self, execution: &Execution) {
+        for access in &execution.accesses {
+            let Ok(index) = usize::try_from(access.frame) else { continue };
+            let Some(frame) = self.frame(index) else { continue };
+            if frame.reverted || frame.address != access.address || !self.protocol.protects(access.address) {
+                continue;
+            }
+            let Some(root) = self.roots.get(index).copied() else { continue };
+            let slots = self.uses.entry(root).or_default();
+            let entry = slots.entry(access.slot).or_insert(SlotUse {
+                first_read_seq: None,
+                last_read: None,
+                last_write: None,
+                last_value: access.value,
+            });
+            entry.last_value = access.value;
+            match access.kind {
+                AccessKind::Read => {
+                    entry.first_read_seq.get_or_insert(access.seq);
+                    entry.last_read = Some((access.seq, access.value));
+                }
+                AccessKind::Write => {
+                    entry.last_write = Some((access.seq, access.value));
+                    self.protected_writes.push(access.seq);
+                }
+            }
+        }
+        self.protected_writes.sort_unstable();
+    }
+
+    fn frame(&self, index: usize) -> Option<&'a Frame> {
+        self.frames.get(index)
+    }
+
+    /// The frame above; a parent that does not come before its child is not followed.
+    fn parent(&self, index: usize) -> Option<usize> {
+        let parent = usize::try_from(self.frame(index)?.parent?).ok()?;
+        (parent < index).then_some(parent)
+    }
+
+    fn conflicts(&self) -> Conflicts {
+        let mut conflicts = Conflicts::default();
+        let mut steps = WALK_STEPS_MAX;
+        for (inner, frame) in self.frames.iter().enumerate() {
+            let entered = self.roots.get(inner) == Some(&inner);
+            if entered && !frame.reverted && self.protocol.protects(frame.address) {
+                self.walk_up(inner, frame, &mut steps, &mut conflicts);
+            }
+        }
+        conflicts
+    }
+
+    /// Looks for outer activations of the same account above a foreign one.
+    fn walk_up(&self, inner: usize, frame: &Frame, steps: &mut usize, conflicts: &mut Conflicts) {
+        let mut foreign: Option<(Address, usize)> = None;
+        let mut cursor = inner;
+        while let Some(above) = self.parent(cursor) {
+            if *steps == 0 {
+                conflicts.cut = true;
+                return;
+            }
+            *steps -= 1;
+            let (Some(parent), Some(root)) = (self.frame(above), self.roots.get(above).copied()) else {
+                return;
+            };
+            match foreign {
+                None if !is_named(self.protocol, parent.address) => foreign = Some((parent.address, cursor)),
+                Some((via, entry)) if parent.address == frame.address => {
+                    conflicts.found.extend(self.compare(root, inner, via, entry));
+                    cursor = root;
+                    continue;
+                }
+                None | Some(_) => {}
+            }
+            cursor = above;
+        }
+    }
+
+    fn compare(&self, outer: usize, inner: usize, via: Address, entry: usize) -> Option<Conflict> {
+        let (outer_frame, inner_frame) = (self.frame(outer)?, self.frame(inner)?);
+        if outer_frame.reverted {
+            return None;
+        }
+        let (outer_uses, inner_uses) = (self.uses.get(&outer)?, self.uses.get(&inner)?);
+        let shared = || {
+            let uses = inner_uses.iter();
+            uses.filter_map(|(slot, inner_use)| Some((*slot, *inner_use, *outer_uses.get(slot)?)))
+        };
+        let settled_later: BTreeSet<U256> = shared()
+            .filter(|(_, inner_use, outer_use)| is_settled_later(inner_use, outer_use, inner_frame.exit_seq))
+            .map(|(slot, ..)| slot)
+            .collect();
+        let (score, slots) = if settled_later.is_empty() {
+            let stale = shared()
+                .filter(|(_, inner_use, outer_use)| is_stale(inner_use, outer_use, inner_frame.enter_seq))
+                .map(|(slot, ..)| slot);
+            (SCORE_STALE, stale.collect())
+        } else if self.acted(entry) {
+            (SCORE_ACTED, settled_later)
+        } else {
+            (SCORE_READ_ONLY, settled_later)
+        };
+        let contract = inner_frame.address;
+        (!slots.is_empty()).then_some(Conflict { contract, outer, inner, via, score, slots })
+    }
+
+    /// True where the call that came back from foreign hands changed the protected system.
+    fn acted(&self, entry: usize) -> bool {
+        let Some(frame) = self.frame(entry) else { return false };
+        let first = self.protected_writes.partition_point(|seq| *seq < frame.enter_seq);
+        let wrote = self.protected_writes.get(first).is_some_and(|seq| *seq <= frame.exit_seq);
+        frame.kind != FrameKind::StaticCall && wrote
+    }
+}
+
+/// The outer call changed the slot after the inner one had used it and returned.
+fn is_settled_later(inner: &SlotUse, outer: &SlotUse, inner_exit_seq: u32) -> bool {
+    outer.last_write.is_some_and(|(seq, value)| seq > inner_exit_seq && value != inner.last_value)
+}
+
+/// The inner call changed a slot whose old value the outer one had read, and which the outer one never looked at again.
+fn is_stale(inner: &SlotUse, outer: &SlotUse, inner_enter_seq: u32) -> bool {
+    let Some((_, written)) = inner.last_write else { return false };
+    let (Some(first_read), Some((last_read, read))) = (outer.first_read_seq, outer.last_read) else {
+        return false;
+    };
+    let settled = outer.last_write.is_some_and(|(seq, _)| seq > inner_enter_seq);
+    first_read < inner_enter_seq && last_read < inner_enter_seq && !settled && written != read
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{
+        ALICE, CHILD, COLLATERAL_SLOT, COLLATERAL_VAULT, CONTROLLER, DEBT_SLOT, LENDING_VAULT, Script,
+        TOTAL_DEBT_SLOT, USD, World, selector, wad,
+    };
+
+    fn judge(script: Script) -> Vec<Finding> {
+        ReentrancyConfig {}.build().inspect(&World::protocol(), &script.finish(&[]))
+    }
+
+    fn scores(script: Script) -> Vec<u16> {
+        judge(script).iter().map(|finding| finding.score.0).collect()
+    }
+
+    #[test]
+    fn the_pledge_taken_back_inside_the_borrow_is_found() {
+        let findings = judge(World::new().script().strike());
+        let [finding] = findings.as_slice() else { panic!("{findings:?}") };
+        assert_eq!(finding.score, SCORE_ACTED);
+        assert_eq!(finding.suspects, [ALICE, CONTROLLER, CHILD]);
+        assert_eq!(
+            finding.evidence,
+            Evidence::Reentry {
+                contract: LENDING_VAULT,
+                outer: Some(selector(5)),
+                inner: Some(selector(4)),
+                via: CHILD,
+                slots: vec![U256::from(DEBT_SLOT)],
+            }
+        );
+    }
+
+    #[test]
+    fn the_same_calls_one_after_the_other_are_not() {
+        let mut script = World::new().script();
+        script.pledge(CHILD, wad(100));
+        script.borrow(CHILD, wad(100), |_| ());
+        script.unpledge(CHILD, wad(50));
+        assert!(judge(script).is_empty());
+    }
+
+    #[test]
+    fn a_callback_that_only_asks_for_a_total_stays_below_the_incident_threshold() {
+        let mut script = World::new().script();
+        script.borrow(CHILD, wad(100), |s| {
+            s.frame(FrameKind::StaticCall, LENDING_VAULT, selector(7).as_slice(), |s| {
+                s.read(TOTAL_DEBT_SLOT, U256::ZERO)
+            });
+        });
+        assert_eq!(scores(script), [SCORE_READ_ONLY.0]);
+    }
+
+    #[test]
+    fn a_read_of_settled_state_in_a_callback_is_not_found() {
+        let mut script = World::new().script();
+        script.borrow(CHILD, wad(100), |s| {
+            s.frame(FrameKind::StaticCall, LENDING_VAULT, selector(7).as_slice(), |s| {
+                s.read(COLLATERAL_SLOT, wad(100))
+            });
+        });
+        assert!(judge(script).is_empty());
+    }
+
+    #[test]
+    fn another_protected_contract_that_acts_on_the_unsettled_read_makes_it_strong() {
+        let mut script = World::new().script();
+        script.borrow(CHILD, wad(100), |s| {
+            s.call(COLLATERAL_VAULT, 8, |s| {
+                s.frame(FrameKind::StaticCall, LENDING_VAULT, &[], |s| s.read(TOTAL_DEBT_SLOT, U256::ZERO));
+                s.write(1, U256::ONE);
+            });
+        });
+        assert_eq!(scores(script), [SCORE_ACTED.0]);
+    }
+
+    #[test]
+    fn an_outer_call_that_goes_on_with_a_stale_value_is_found() {
+        let mut script = World::new().script();
+        script
+            .borrow(CHILD, wad(100), |s| s.proxied(LENDING_VAULT, 3, |s| s.write(COLLATERAL_SLOT, wad(200))));
+        assert_eq!(scores(script), [SCORE_STALE.0]);
+    }
+
+    #[test]
+    fn a_guard_that_reverts_the_inner_call_leaves_nothing_to_find() {
+        let mut script = World::new().script();
+        script.borrow(CHILD, wad(100), |s| s.reverted(LENDING_VAULT, 4, |s| s.read(DEBT_SLOT, U256::ZERO)));
+        assert!(judge(script).is_empty());
+        let mut script = World::new().script();
+        script.reverted(LENDING_VAULT, 5, |s| {
+            s.call(CHILD, 6, |s| s.call(LENDING_VAULT, 4, |s| s.write(DEBT_SLOT, U256::ONE)));
+            s.write(DEBT_SLOT, U256::ZERO);
+        });
+        assert!(judge(script).is_empty());
+    }
+
+    #[test]
+    fn control_that_stays_among_named_contracts_is_not_foreign() {
+        let mut script = World::new().script();
+        script.proxied(LENDING_VAULT, 1, |s| {
+            s.call(COLLATERAL_VAULT, 2, |s| s.call(LENDING_VAULT, 3, |s| s.write(DEBT_SLOT, U256::ONE)));
+            s.write(DEBT_SLOT, U256::from(2));
+        });
+        assert!(judge(script).is_empty());
+    }
+
+    #[test]
+    fn a_token_that_hands_control_to_a_stranger_is_no_cover() {
+        let token = crate::testing::USD_TOKEN;
+        let mut script = World::new().script();
+        script.proxied(LENDING_VAULT, 1, |s| {
+            s.call(token, 2, |s| s.call(CHILD, 6, |s| s.unpledge_only()));
+            s.write(DEBT_SLOT, U256::from(2));
+        });
+        assert_eq!(scores(script), [SCORE_ACTED.0]);
+    }
+
+    #[test]
+    fn the_value_that_the_inner_call_saw_is_no_conflict_when_it_stays() {
+        let mut script = World::new().script();
+        script.proxied(LENDING_VAULT, 1, |s| {
+            s.call(CHILD, 6, |s| s.unpledge_only());
+            s.write(DEBT_SLOT, U256::ZERO);
+        });
+        assert!(judge(script).is_empty());
+    }
+
+    #[test]
+    fn broken_records_do_not_stop_the_detector() {
+        let detector = ReentrancyConfig {}.build();
+        let mut execution = World::new().script().strike().finish(&[]);
+        for frame in &mut execution.frames {
+            frame.parent = Some(u32::MAX);
+        }
+        for access in &mut execution.accesses {
+            access.frame = u32::MAX;
+        }
+        execution.truncated = true;
+        assert!(detector.inspect(&World::protocol(), &execution).is_empty());
+        assert_eq!(detector.gaps(&World::protocol(), &execution).len(), 1);
+        execution.frames.iter_mut().for_each(|frame| frame.parent = Some(frame.index));
+        assert!(detector.inspect(&World::protocol(), &execution).is_empty());
+    }
+
+    impl Script {
+        /// What the inner call of the attack does to storage.
+        fn unpledge_only(&mut self) {
+            self.proxied(LENDING_VAULT, 4, |s| {
+                s.read(DEBT_SLOT, U256::ZERO);
+                s.write(COLLATERAL_SLOT, U256::ONE);
+            });
+        }
+    }
+
+    #[test]
+    fn a_flash_loan_with_an_ordinary_callback_is_not_found() {
+        let mut script = World::new().script();
+        script.proxied(LENDING_VAULT, 1, |s| {
+            s.transfer(USD, LENDING_VAULT, CHILD, wad(1_000));
+            s.call(CHILD, 6, |s| s.transfer(USD, CHILD, LENDING_VAULT, wad(1_000)));
+            s.write(TOTAL_DEBT_SLOT, U256::ZERO);
+        });
+        assert!(judge(script).is_empty());
+    }
+}
