@@ -51,7 +51,9 @@ pub struct Speed {
 /// A file that cannot be read, or a block that cannot be executed at all.
 pub fn replay(path: &Path, bench_rounds: Option<u32>) -> Result<ArchiveReport, EngineError> {
     let archive = Archive::open(path).map_err(EngineError::Archive)?;
-    cordon_replay::warm_up();
+    if archive.is_empty() {
+        return Err(EngineError::NoBlocks { path: path.to_owned(), skipped: archive.skipped() });
+    }
     let mut report = ArchiveReport { files_skipped: archive.skipped(), ..ArchiveReport::default() };
     let mut totals = Totals::default();
     let mut kept: Vec<Block> = Vec::new();

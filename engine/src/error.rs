@@ -38,6 +38,14 @@ pub enum EngineError {
     /// An archive cannot be used.
     #[error("archive")]
     Archive(#[source] cordon_ingest::SourceError),
+    /// There is nothing to replay.
+    #[error("'{}' holds no block (format cordon-block/1); {skipped} files of another format were passed over", path.display())]
+    NoBlocks {
+        /// File or folder.
+        path: PathBuf,
+        /// Files of another format.
+        skipped: usize,
+    },
     /// Replay failed.
     #[error(transparent)]
     Replay(#[from] cordon_replay::ReplayError),
@@ -75,8 +83,8 @@ pub enum EngineError {
     #[error(transparent)]
     Lane(#[from] cordon_contain::LaneError),
     /// A step could not be sent.
-    #[error(transparent)]
-    Send(#[from] cordon_contain::SendError),
+    #[error("sending a step")]
+    Send(#[source] Box<cordon_contain::SendError>),
     /// A check could not be asked.
     #[error(transparent)]
     Verify(#[from] cordon_contain::VerifyError),
@@ -91,9 +99,9 @@ pub enum EngineError {
     },
     /// The practice range failed.
     #[error("practice range")]
-    Range(#[from] cordon_range::RangeError),
+    Range(#[source] Box<cordon_range::RangeError>),
     /// A file cannot be read or written.
-    #[error("cannot {doing} '{path}'")]
+    #[error("cannot {doing} '{}'", path.display())]
     File {
         /// What was being done.
         doing: &'static str,
@@ -132,6 +140,7 @@ impl EngineError {
             Self::Config(_) | Self::Detector(_) | Self::Channel(_) => Kind::Config,
             Self::Source(_) | Self::Node { .. } => Kind::Node,
             Self::Archive(_)
+            | Self::NoBlocks { .. }
             | Self::Store(_)
             | Self::Key { .. }
             | Self::File { .. }
@@ -150,5 +159,19 @@ impl EngineError {
             | Self::Range(_)
             | Self::Recovery(_) => Kind::Failure,
         }
+    }
+}
+
+impl From<cordon_contain::SendError> for EngineError {
+    /// Boxed, since it is by far the largest and every result carries room for it.
+    fn from(error: cordon_contain::SendError) -> Self {
+        Self::Send(Box::new(error))
+    }
+}
+
+impl From<cordon_range::RangeError> for EngineError {
+    /// Boxed for the same reason.
+    fn from(error: cordon_range::RangeError) -> Self {
+        Self::Range(Box::new(error))
     }
 }

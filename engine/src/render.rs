@@ -7,9 +7,46 @@ use cordon_model::allocation::Allocation;
 use cordon_model::finding::{Evidence, Finding};
 use cordon_model::incident::IncidentEvent;
 use cordon_model::plan::{Plan, Receipt, Verification};
-use cordon_model::remedy::{Remedy, Verdict};
+use cordon_model::protocol::Protocol;
+use cordon_model::remedy::{HonestDifference, Remedy, Verdict};
 use cordon_model::simulation::{AttackTrial, Ground, Simulation, TrialOutcome};
-use cordon_model::units::format_units;
+use cordon_model::units::{Asset, format_units};
+
+/// Most examples of one kind that are shown: what people take in at a glance. The log holds all of them.
+const EXAMPLES_MAX: usize = 4;
+
+/// Names for addresses in rendered text.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    known: Vec<(String, String)>,
+}
+
+impl Names {
+    /// The operator's names: contracts and tokens of the protocols.
+    #[must_use]
+    pub fn of<'a>(protocols: impl IntoIterator<Item = &'a Protocol>) -> Self {
+        let mut known = Vec::new();
+        for protocol in protocols {
+            let contracts =
+                protocol.contracts.iter().map(|contract| (contract.address, contract.name.as_str()));
+            let tokens = protocol.assets.iter().filter_map(|spec| match spec.asset {
+                Asset::Token(token) => Some((token, spec.symbol.as_str())),
+                Asset::Native => None,
+            });
+            // A contract's name comes before the symbol of the token that it may be as well.
+            for (address, name) in contracts.chain(tokens) {
+                known.push((address.to_string(), plain(name)));
+            }
+        }
+        Self { known }
+    }
+
+    /// The text with every known address replaced by its name.
+    #[must_use]
+    pub fn apply(&self, text: &str) -> String {
+        self.known.iter().fold(text.to_owned(), |text, (address, name)| text.replace(address, name))
+    }
+}
 
 /// Escapes control characters, so that text from a chain cannot move the cursor or start a new line.
 #[must_use]
@@ -164,21 +201,27 @@ pub fn remedy(remedy: &Remedy) -> (String, Vec<String>) {
         Verdict::Proven => Vec::new(),
         Verdict::Refused(rules) => rules.iter().map(|rule| format!("broken: {rule}")).collect(),
     };
-    lines.extend(
-        remedy
-            .layout
-            .iter()
-            .filter(|change| change.breaking)
-            .map(|change| format!("storage layout: {}: {}", plain(&change.label), plain(&change.what))),
-    );
+    let breaking = remedy.layout.iter().filter(|change| change.breaking);
+    lines
+        .extend(few(breaking
+            .map(|change| format!("storage layout: {}: {}", plain(&change.label), plain(&change.what)))));
     lines.extend(remedy.attack.iter().map(trial));
-    lines.push(format!(
-        "{} honest transactions replayed, {} differ",
-        remedy.honest_replayed,
-        remedy.honest_differences.len()
-    ));
-    lines.extend(remedy.honest_differences.iter().map(|d| format!("{}: {}", d.tx_hash, plain(&d.what))));
+    let differing = remedy.honest_differences.len();
+    lines.push(format!("{} honest transactions replayed, {differing} differ", remedy.honest_replayed));
+    let difference = |found: &HonestDifference| format!("{}: {}", found.tx_hash, plain(&found.what));
+    lines.extend(few(remedy.honest_differences.iter().map(difference)));
     (format!("fix '{}' {verdict}", plain(&remedy.candidate)), lines)
+}
+
+/// The first few lines, and how many were left out.
+fn few(lines: impl Iterator<Item = String>) -> Vec<String> {
+    let mut lines: Vec<String> = lines.collect();
+    let more = lines.len().saturating_sub(EXAMPLES_MAX);
+    lines.truncate(EXAMPLES_MAX);
+    if more > 0 {
+        lines.push(format!("and {more} more"));
+    }
+    lines
 }
 
 fn allocation_lines(allocation: &Allocation) -> Vec<String> {

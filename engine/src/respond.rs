@@ -144,7 +144,7 @@ impl Engine {
         if incident.plans.values().any(|record| record.plan.purpose == Purpose::Contain) {
             return Ok(());
         }
-        let Some(choice) = cordon_decide::choose(&incident.simulations) else {
+        let Some(choice) = cordon_decide::choose(&incident) else {
             tracing::warn!(incident = %id, "no simulated option stops the attack: a person is needed");
             return Ok(());
         };

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::engine::{Engine, Event};
 use crate::error::EngineError;
 use crate::journal::Observer;
-use crate::render;
+use crate::render::{self, Names};
 use crate::respond::chain;
 use alloy_provider::DynProvider;
 use cordon_ingest::sources::json_rpc;
@@ -50,12 +50,14 @@ pub async fn watch(
     stop: Receiver<bool>,
 ) -> Result<(), EngineError> {
     let say: Arc<dyn Fn(String) + Send + Sync> = Arc::from(say);
-    cordon_replay::warm_up();
+    // Loading the KZG setup takes seconds of computing. Neither a restart in the middle of an incident nor the end of
+    // the process may wait for it, so it has a thread of its own that nobody joins.
+    drop(std::thread::spawn(cordon_replay::warm_up));
     let outboxes = ChannelConfig::build_all(&config.channels, &cordon_notify::environment)?;
     let log: Arc<dyn EventLog> = Arc::new(SqliteLog::open(&config.store).await?);
     let (mut source, provider) =
         JsonRpc::connect(&config.chain.rpc, source_config(config, start(config))).await?;
-    let observer = observer(Arc::clone(&say));
+    let observer = observer(Arc::clone(&say), Names::of(&config.protocols));
     let mut engine = Engine::open(config, provider.clone(), Arc::clone(&log), observer).await?;
     let (ended, over) = channel(false);
     let deliveries: Vec<_> = outboxes
@@ -209,13 +211,13 @@ fn unix_now_s() -> u64 {
 }
 
 /// Tells people of every record, and of every change of state.
-fn observer(say: Arc<dyn Fn(String) + Send + Sync>) -> Observer {
+fn observer(say: Arc<dyn Fn(String) + Send + Sync>, names: Names) -> Observer {
     let mut states = std::collections::BTreeMap::new();
     Box::new(move |incident, record| {
         let cordon_model::log::Body::Incident(event) = &record.body else { return };
         let (title, lines) = render::event(event);
-        say(format!("block {} {}: {title}", record.at_block, incident.id));
-        lines.into_iter().for_each(|line| say(format!("    {line}")));
+        say(format!("block {} {}: {}", record.at_block, incident.id, names.apply(&title)));
+        lines.into_iter().for_each(|line| say(format!("    {}", names.apply(&line))));
         let state = incident.state();
         if states.insert(incident.id, state) != Some(state) {
             say(format!("block {} {} is {state}", record.at_block, incident.id));

@@ -9,6 +9,7 @@ use super::tell::DrillEvent;
 use crate::config::Config;
 use crate::engine::{Engine, Event};
 use crate::error::EngineError;
+use crate::render::Names;
 use alloy_primitives::{Address, B256, keccak256};
 use cordon_ingest::sources::json_rpc;
 use cordon_ingest::{Advance, ChainSource, JsonRpc, StartAt};
@@ -83,6 +84,7 @@ pub(super) struct Stage {
     outbox: Outbox,
     shown: Shown,
     heard: Heard,
+    names: Names,
     /// Longest time that the engine took for one block, with the block.
     pub(super) slowest: (u64, Duration),
     /// Everything told so far, as text lines of the timeline.
@@ -136,8 +138,8 @@ impl Stage {
         let shown = Shown::default();
         let outbox = Outbox::new(Box::new(TerminalChannel::new("terminal", Box::new(shown.clone()))));
         let source = JsonRpc::from_provider(provider, following);
-        let slowest = (0, Duration::ZERO);
-        Ok(Self { world, engine, source, log, outbox, shown, heard, slowest, timeline: Vec::new() })
+        let (slowest, names) = ((0, Duration::ZERO), Names::of(&config.protocols));
+        Ok(Self { world, engine, source, log, outbox, shown, heard, names, slowest, timeline: Vec::new() })
     }
 
     /// Tells an event and keeps it for the report.
@@ -173,12 +175,12 @@ impl Stage {
     ) -> Result<(), EngineError> {
         let heard = std::mem::take(&mut *self.heard.lock().unwrap_or_else(PoisonError::into_inner));
         for (incident, record) in heard {
-            self.tell(DrillEvent::record(&incident, &record), tell);
+            self.tell(DrillEvent::record(&incident, &record, &self.names), tell);
         }
         let stamp = self.engine.stamp();
         let moment = Moment { clock_s: stamp.at_s, at_s: stamp.at_s, at_block: stamp.at_block };
         self.outbox.drain(self.log.as_ref(), moment).await?;
-        let shown = self.shown.take();
+        let shown = self.names.apply(&self.shown.take());
         if !shown.is_empty() {
             self.tell(DrillEvent::Notice { block: stamp.at_block, text: shown }, tell);
         }

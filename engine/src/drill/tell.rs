@@ -3,7 +3,7 @@
 //! In: scenes of the range, records of the log, notices. Out: one JSON value or one paragraph of text per event. Must
 //! never: tell what is not the same for the same seed.
 
-use crate::render;
+use crate::render::{self, Names};
 use cordon_model::incident::{Incident, State};
 use cordon_model::log::{Body, Record};
 use cordon_model::units::IncidentId;
@@ -31,6 +31,10 @@ pub enum DrillEvent {
         incident: IncidentId,
         /// State of the incident after it.
         state: State,
+        /// Headline for people.
+        title: String,
+        /// Details for people.
+        lines: Vec<String>,
         /// The record.
         record: Box<Record>,
     },
@@ -53,8 +57,14 @@ impl DrillEvent {
         Self::Chapter { title: title.to_owned() }
     }
 
-    pub(crate) fn record(incident: &Incident, record: &Record) -> Self {
-        Self::Record { incident: incident.id, state: incident.state(), record: Box::new(record.clone()) }
+    pub(crate) fn record(incident: &Incident, record: &Record, names: &Names) -> Self {
+        let (title, lines) = match &record.body {
+            Body::Incident(event) => render::event(event),
+            Body::Lane(_) | Body::Outbox(_) | Body::Chain(_) => (String::new(), Vec::new()),
+        };
+        let lines = lines.iter().map(|line| names.apply(line)).collect();
+        let (state, record) = (incident.state(), Box::new(record.clone()));
+        Self::Record { incident: incident.id, state, title: names.apply(&title), lines, record }
     }
 }
 
@@ -66,13 +76,11 @@ pub fn text(event: &DrillEvent) -> String {
         DrillEvent::Scene { block, text } => {
             format!("{block:>5}  chain    {}", render::plain(strip_block(text)))
         }
-        DrillEvent::Record { record, state, .. } => {
-            let Body::Incident(event) = &record.body else { return String::new() };
-            let (title, lines) = render::event(event);
+        DrillEvent::Record { record, state, title, lines, .. } => {
             let mut text = format!("{:>5}  CORDON   {title}  [{state}]", record.at_block);
             for line in lines {
                 text.push_str("\n                  ");
-                text.push_str(&line);
+                text.push_str(line);
             }
             text
         }

@@ -1,4 +1,5 @@
 //! Bad input, as users hand it in: each a clear error, its own exit code, and nothing lost.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -64,15 +65,10 @@ fn all_wrong_values_are_reported_at_once() {
 #[test]
 fn a_granted_lever_needs_a_key() {
     let folder = config(|text| {
-        text.replace("observe-only\"  ", "automatic\"  ")
-            .replace(ACCOUNT, "0x7777777777777777777777777777777777777777")
-    });
-    let other = config(|text| {
         let text = text.replace("grant = \"observe-only\"", "grant = \"automatic\"");
         text.replacen(ACCOUNT, "0x7777777777777777777777777777777777777777", 1)
     });
-    drop(folder);
-    let said = complaint(other.path(), &["check"], 3);
+    let said = complaint(folder.path(), &["check"], 3);
     assert!(said.contains("pause-lending") && said.contains("[[signer]]"), "{said}");
 }
 
@@ -132,4 +128,32 @@ fn no_command_teaches() {
     let folder = TempDir::new().unwrap();
     let said = complaint(folder.path(), &[], 2);
     assert!(said.contains("drill") && said.contains("Exit codes"), "{said}");
+}
+
+#[test]
+fn the_drill_needs_nothing_and_is_the_same_twice() {
+    let (one, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (first, second) =
+        (cordon(one.path(), &["drill", "--json"]), cordon(other.path(), &["drill", "--json"]));
+    assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
+    assert_eq!(first.stdout, second.stdout, "the same seed gives the same bytes");
+    for file in ["drill-report.md", "drill-report.json"] {
+        let read = |folder: &TempDir| std::fs::read_to_string(folder.path().join(file)).unwrap();
+        assert_eq!(read(&one), read(&other), "{file}");
+    }
+    let events = String::from_utf8(first.stdout).unwrap();
+    assert!(events.lines().all(|line| line.starts_with("{\"type\":")), "every line is one JSON event");
+}
+
+#[test]
+fn honest_use_ends_without_an_incident_and_an_undefended_run_in_a_loss() {
+    let folder = TempDir::new().unwrap();
+    let benign = cordon(folder.path(), &["drill", "donation-reentrancy-benign"]);
+    assert!(benign.status.success());
+    let report = std::fs::read_to_string(folder.path().join("drill-report.json")).unwrap();
+    assert!(report.contains("\"incidents\": []"), "no incident on honest use");
+    let undefended = cordon(folder.path(), &["drill", "--without-cordon"]);
+    assert!(undefended.status.success());
+    let said = String::from_utf8_lossy(&undefended.stdout).into_owned();
+    assert!(said.contains("strikes (8 of 8) and gets"), "{said}");
 }

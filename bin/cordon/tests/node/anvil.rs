@@ -39,8 +39,8 @@ pub(crate) struct Anvil {
 
 impl Drop for Anvil {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.child.kill().ok();
+        self.child.wait().ok();
     }
 }
 
@@ -78,11 +78,12 @@ impl Anvil {
         serde_json::from_value(self.rpc("eth_accounts", json!([])).await).unwrap()
     }
 
-    /// Hands in a transaction of an unlocked account with an ordinary tip of 1 gwei.
+    /// Hands in a transaction of an unlocked account with an ordinary offer: a tip of 1 gwei, a cap of 2 gwei (anvil
+    /// orders by the cap).
     pub(crate) async fn send(&self, from: Address, to: Option<Address>, data: impl Into<Bytes>) -> B256 {
         let data: Bytes = data.into();
         let mut tx = json!({ "from": from, "data": data, "gas": "0x7a1200",
-            "maxFeePerGas": "0x174876e800", "maxPriorityFeePerGas": "0x3b9aca00" });
+            "maxFeePerGas": "0x77359400", "maxPriorityFeePerGas": "0x3b9aca00" });
         if let Some(to) = to {
             tx["to"] = json!(to);
         }

@@ -1,4 +1,11 @@
 //! Cordon as its users run it: a process of its own beside a real node, attacked over JSON-RPC.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test stops at the first surprise, and a skipped or measured one says so"
+)]
 
 mod anvil;
 mod market;
@@ -10,9 +17,11 @@ use serde_json::json;
 use std::time::Duration;
 use watch::Watch;
 
-/// Moments after the attack at which the process is killed: from before it has opened its log to after it has sent.
-const KILL_DELAYS_MS: [u64; 16] =
-    [5, 20, 40, 60, 80, 100, 130, 160, 200, 250, 300, 400, 500, 700, 1000, 1500];
+/// Moments after the start at which the process is killed, in milliseconds: from before it has opened its log to
+/// after it has sent. A start with its whole response takes between one and three hundred.
+const KILL_DELAYS_MS: [u64; 24] = [
+    2, 5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, 120, 130, 140, 160, 180, 200, 230, 260, 300, 400,
+];
 
 #[tokio::test]
 async fn the_pause_lands_and_the_second_strike_fails() {
@@ -42,11 +51,11 @@ async fn the_pause_lands_and_the_second_strike_fails() {
     assert_eq!(node.receipt(second).await["status"], "0x0", "the second strike fails");
     assert_eq!(market.loot(&node).await, loot, "nothing more was taken");
 
-    watch.await_line("contained").await;
+    watch.await_line("is investigated").await;
     watch.interrupt().await;
     let incidents = watch.incidents();
     assert_eq!(incidents.len(), 1, "one incident per attack: {incidents:?}");
-    assert_eq!(incidents[0]["state"], "contained");
+    assert_eq!(incidents[0]["state"], "investigated");
 }
 
 #[tokio::test]
@@ -94,4 +103,73 @@ async fn killed_at_any_moment_it_neither_forgets_nor_signs_twice() {
         node.rpc("evm_revert", json!([snapshot])).await;
         node.rpc("anvil_dropAllTransactions", json!([])).await;
     }
+}
+
+#[tokio::test]
+async fn a_node_of_another_chain_and_a_wrong_password_are_named() {
+    let Some(binary) = binary() else { return };
+    let node = Anvil::start(&binary);
+    let market = Market::deploy(&node).await;
+    let url = format!("http://127.0.0.1:{}", node.port);
+    let watch = Watch::prepare(&market, &url, 1, "automatic");
+    watch.edit_config(|text| text.replace("id = 31337", "id = 1"));
+    let said = watch.fails_to_start(4, "correct horse battery staple");
+    assert!(said.contains("serves chain 31337, expected chain 1"), "{said}");
+    watch.edit_config(|text| text.replace("id = 1\n", "id = 31337\n"));
+    let said = watch.fails_to_start(6, "wrong");
+    assert!(said.contains("does not open keystore") && !said.contains("wrong\n"), "{said}");
+}
+
+#[tokio::test]
+async fn a_strike_is_explained_and_only_the_right_fix_is_proven() {
+    let Some(binary) = binary() else { return };
+    let node = Anvil::start(&binary);
+    let market = Market::deploy(&node).await;
+    let (start, url) = (node.block_number().await, format!("ws://127.0.0.1:{}", node.port));
+    let mut watch = Watch::start(&market, &url, start, "automatic");
+    watch.await_line("watching").await;
+    let strike = market.strike(&node).await;
+    node.mine().await;
+    node.await_pending(market.guardian).await;
+    node.mine().await;
+    watch.await_line("is investigated").await;
+    watch.interrupt().await;
+
+    let artifact =
+        |name: &str| anvil::root().join(format!("contracts/artifacts/{name}.json")).display().to_string();
+    let abi = artifact("LendingVault");
+    let explained =
+        watch.cordon(&["inspect", &strike.to_string(), "--rpc", &url, "--hardfork", "osaka", "--abi", &abi]);
+    let said = String::from_utf8_lossy(&explained.stdout).into_owned();
+    assert_eq!(explained.status.code(), Some(0), "{said}");
+    assert!(said.contains("withdrawCollateral") && said.contains("borrow"), "{said}");
+
+    let incident = watch.incidents()[0]["id"].as_str().unwrap().to_owned();
+    let init = market::initialize_v2();
+    let (live, proxy, upgrader) =
+        (artifact("LendingVault"), market.vault.to_string(), market.admin.to_string());
+    for (name, code, verdict) in [("LendingVaultV2Wrong", 5, "refused"), ("LendingVaultV2", 0, "proven")] {
+        let fixed = artifact(name);
+        let output = watch.cordon(&[
+            "fix",
+            "verify",
+            "--incident",
+            &incident,
+            "--artifact",
+            &fixed,
+            "--live",
+            &live,
+            "--proxy",
+            &proxy,
+            "--upgrader",
+            &upgrader,
+            "--init",
+            &init,
+        ]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{name}: {said}{error}");
+        assert!(said.contains(verdict), "{name}: {said}");
+    }
+    assert!(watch.file("fix-plan.json").contains("upgrade proxy"));
 }

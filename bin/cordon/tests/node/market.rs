@@ -24,6 +24,7 @@ sol! {
         function deposit(uint256 assets, address receiver);
         function redeem(uint256 shares, address receiver, address owner);
         function paused() returns (bool);
+        function initializeV2(uint256 maxCollateralRateWad);
     }
     interface Proxy {
         constructor(address implementation, bytes init);
@@ -43,6 +44,14 @@ pub(crate) fn wad(amount: u64) -> U256 {
     U256::from(amount) * U256::from(10).pow(U256::from(18))
 }
 
+/// Calldata that finishes the upgrade to the fixed vault: a ceiling five percent above the rate at the start.
+pub(crate) fn initialize_v2() -> String {
+    let ceiling = wad(105) / U256::from(100);
+    alloy_primitives::hex::encode_prefixed(
+        Vault::initializeV2Call { maxCollateralRateWad: ceiling }.abi_encode(),
+    )
+}
+
 /// Everything that is deployed, and who is who.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Market {
@@ -53,7 +62,6 @@ pub(crate) struct Market {
     pub(crate) controller: Address,
     pub(crate) admin: Address,
     pub(crate) guardian: Address,
-    pub(crate) lender: Address,
     pub(crate) attacker: Address,
 }
 
@@ -93,7 +101,7 @@ impl Market {
             Controller::constructorCall { collateralVault: pool, lendingVault: vault, capShares: wad(100) }
                 .abi_encode();
         let controller = node.deploy(attacker, creation("DrainController", arguments)).await;
-        let market = Self { usd, coin, pool, vault, controller, admin, guardian, lender, attacker };
+        let market = Self { usd, coin, pool, vault, controller, admin, guardian, attacker };
         for (lender, amount) in [(lender, wad(3_000_000)), (other, wad(2_000_000))] {
             market.lend(node, lender, amount).await;
         }

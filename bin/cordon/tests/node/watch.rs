@@ -18,6 +18,28 @@ const PASSWORD: &str = "correct horse battery staple";
 /// How long to wait for a line before the test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A folder with configuration and keystore, before anything runs in it.
+pub(crate) struct Prepared {
+    folder: TempDir,
+}
+
+impl Prepared {
+    /// Changes the configuration.
+    pub(crate) fn edit_config(&self, edit: impl Fn(String) -> String) {
+        let path = self.folder.path().join("cordon.toml");
+        std::fs::write(&path, edit(std::fs::read_to_string(&path).unwrap())).unwrap();
+    }
+
+    /// Starts a watcher that must end at once with this exit code, and returns what it says.
+    pub(crate) fn fails_to_start(&self, code: i32, password: &str) -> String {
+        let mut command = cordon(self.folder.path());
+        let output = command.args(["watch"]).env("CORDON_TEST_PASSWORD", password).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        said
+    }
+}
+
 /// A running watcher.
 pub(crate) struct Watch {
     folder: TempDir,
@@ -28,8 +50,8 @@ pub(crate) struct Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.child.kill().ok();
+        self.child.wait().ok();
     }
 }
 
@@ -56,15 +78,31 @@ fn spawn(folder: &Path) -> (Child, Receiver<String>) {
 }
 
 impl Watch {
-    /// Writes configuration and keystore into a new folder and starts watching.
-    pub(crate) fn start(market: &Market, rpc: &str, start_block: u64, grant: &str) -> Self {
+    /// Writes configuration and keystore into a new folder.
+    pub(crate) fn prepare(market: &Market, rpc: &str, start_block: u64, grant: &str) -> Prepared {
         let folder = TempDir::new().unwrap();
         std::fs::write(folder.path().join("cordon.toml"), market.config(rpc, start_block, grant)).unwrap();
         let password = SecretString::from(PASSWORD.to_owned());
         let keystore = cordon_contain::create_keystore(folder.path(), GUARDIAN_KEY, &password).unwrap();
         std::fs::rename(keystore, folder.path().join("guardian.json")).unwrap();
+        Prepared { folder }
+    }
+
+    /// Prepares a folder and starts watching in it.
+    pub(crate) fn start(market: &Market, rpc: &str, start_block: u64, grant: &str) -> Self {
+        let Prepared { folder } = Self::prepare(market, rpc, start_block, grant);
         let (child, lines) = spawn(folder.path());
         Self { folder, child, lines, seen: Vec::new() }
+    }
+
+    /// Runs another command in the watcher's folder.
+    pub(crate) fn cordon(&self, arguments: &[&str]) -> std::process::Output {
+        cordon(self.folder.path()).args(arguments).output().unwrap()
+    }
+
+    /// A file of the watcher's folder.
+    pub(crate) fn file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(name)).unwrap()
     }
 
     /// Waits for a line that contains `text`.
