@@ -23,6 +23,10 @@ const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub struct Config {
     /// File that holds the event log.
     pub store: PathBuf,
+    /// Folder for investigation reports.
+    pub reports: PathBuf,
+    /// Artifacts or JSON ABIs that decode calls and errors in reports.
+    pub abis: Vec<PathBuf>,
     /// The chain that is watched.
     pub chain: Chain,
     /// What is protected on it.
@@ -188,7 +192,9 @@ impl Resolver<'_> {
         let chain = self.chain(raw.chain);
         let chain_id = chain.as_ref().map_or(ChainId(0), |chain| chain.id);
         let mut protocols = Vec::new();
+        let mut abis = Vec::new();
         for (index, protocol) in raw.protocol.into_iter().enumerate() {
+            abis.extend(protocol.abi.iter().map(|path| self.folder.join(path)));
             protocols.extend(self.protocol(&format!("protocol[{index}]"), protocol, chain_id));
         }
         if protocols.is_empty() && self.problems.is_empty() {
@@ -201,8 +207,13 @@ impl Resolver<'_> {
         }
         self.check_authorities(&protocols, &signers);
         self.check_units(&raw.detector, &raw.channel);
+        for path in abis.iter().filter(|path| !path.is_file()) {
+            self.problem::<()>("protocol.abi", path.display(), "a file with an artifact or a JSON ABI");
+        }
         Some(Config {
             store: self.folder.join(raw.store.path),
+            reports: self.folder.join(raw.store.reports),
+            abis,
             chain: chain?,
             protocols,
             detectors: raw.detector,

@@ -22,6 +22,7 @@ use cordon_model::protocol::Protocol;
 use cordon_model::units::{BlockRef, ChainId, PlanHash};
 use cordon_replay::{Replayer, Rules};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Everything that can move the engine.
@@ -56,6 +57,7 @@ pub struct Engine {
     pub(crate) stamp: Stamp,
     pub(crate) senders: BTreeMap<Address, Sender>,
     pub(crate) interfaces: cordon_investigate::Interfaces,
+    pub(crate) reports: Option<PathBuf>,
 }
 
 impl Engine {
@@ -77,7 +79,7 @@ impl Engine {
         let journal = Journal::open(Arc::clone(&log), chain_id, &channels, observer).await?;
         let cursor = log.cursor(chain_id).await?.unwrap_or(Cursor { chain_id, recent: Vec::new() });
         let senders = senders(config, &provider, &log)?;
-        Ok(Self {
+        let mut engine = Self {
             chain_id,
             policy: config.policy.clone(),
             playbook: Playbook::exploit_response()?,
@@ -91,7 +93,20 @@ impl Engine {
             stamp: Stamp::default(),
             senders,
             interfaces: cordon_investigate::Interfaces::standard(),
-        })
+            reports: None,
+        };
+        for path in &config.abis {
+            let read = |source| EngineError::File { doing: "read", path: path.clone(), source };
+            engine.learn_abi(&path.display().to_string(), &std::fs::read_to_string(path).map_err(read)?)?;
+        }
+        Ok(engine)
+    }
+
+    /// Writes investigation reports as Markdown and JSON into a folder from now on.
+    #[must_use]
+    pub fn with_reports(mut self, folder: &Path) -> Self {
+        self.reports = Some(folder.to_owned());
+        self
     }
 
     /// How far the chain has been judged.

@@ -10,7 +10,7 @@ use cordon_model::plan::{Plan, Receipt, Verification};
 use cordon_model::protocol::Protocol;
 use cordon_model::remedy::{HonestDifference, Remedy, Verdict};
 use cordon_model::simulation::{AttackTrial, Ground, Simulation, TrialOutcome};
-use cordon_model::units::{Asset, format_units};
+use cordon_model::units::{Asset, format_units, format_value};
 
 /// Most examples of one kind that are shown: what people take in at a glance. The log holds all of them.
 const EXAMPLES_MAX: usize = 4;
@@ -88,7 +88,7 @@ pub fn event(event: &IncidentEvent) -> (String, Vec<String>) {
             (format!("{plan} complete: every step landed and took effect"), none)
         }
         IncidentEvent::Investigated { root_cause, loss_wad, report_hash } => {
-            let loss = format!("loss {} in value; report {report_hash}", format_units(*loss_wad, 18));
+            let loss = format!("loss {} in value; report {report_hash}", format_value(*loss_wad));
             ("investigated".to_owned(), vec![plain(root_cause), loss])
         }
         IncidentEvent::RemedyJudged { remedy } => self::remedy(remedy),
@@ -112,8 +112,8 @@ fn finding_lines(finding: &Finding) -> Vec<String> {
         format!("in transaction {} of block {}", finding.tx.hash, finding.tx.block.number),
     ];
     if let Evidence::ValueLoss { gainers, .. } = &finding.evidence {
-        for (account, gain) in gainers.iter().take(3) {
-            lines.push(format!("{account} gained {}", cordon_model::units::format_signed_units(*gain, 18)));
+        for (account, gain) in gainers.iter().filter(|(_, gain)| gain.is_positive()).take(3) {
+            lines.push(format!("{account} gained {}", format_value(gain.unsigned_abs())));
         }
     }
     lines
@@ -151,7 +151,7 @@ pub fn trial(trial: &AttackTrial) -> String {
 
 fn outcome(outcome: &TrialOutcome) -> String {
     match (&outcome.error, outcome.success) {
-        (_, true) => format!("it takes {}", format_units(outcome.loss_wad, 18)),
+        (_, true) => format!("it takes {}", format_value(outcome.loss_wad)),
         (Some(error), false) => format!("it fails ({})", plain(error)),
         (None, false) => "it fails".to_owned(),
     }

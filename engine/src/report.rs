@@ -16,6 +16,7 @@ use cordon_model::log::{Record, StreamId};
 use cordon_model::protocol::Protocol;
 use cordon_model::report::Report;
 use cordon_model::units::IncidentId;
+use std::path::Path;
 
 /// Most transactions that a report describes one by one; its totals cover the same ones and say so.
 const REPORTED_TRANSACTIONS_MAX: usize = 50;
@@ -44,6 +45,9 @@ impl Engine {
     /// Writes the report's essentials into the incident.
     pub(crate) async fn write_report(&mut self, id: IncidentId) -> Result<(), EngineError> {
         let Some(report) = self.report(id).await? else { return Ok(()) };
+        if let Some((folder, incident)) = self.reports.as_ref().zip(self.journal.incident(id)) {
+            write_files(folder, &report, &self.labels(incident))?;
+        }
         let event = IncidentEvent::Investigated {
             root_cause: report.root_cause.summary.clone(),
             loss_wad: report.loss_wad,
@@ -79,4 +83,20 @@ impl Engine {
         }
         Ok(executions)
     }
+}
+
+/// The report as `<incident>.md` and `<incident>.json`. They come before the record, so that a record never speaks of
+/// a report that is not there.
+fn write_files(folder: &Path, report: &Report, labels: &Labels) -> Result<(), EngineError> {
+    let file = |doing: &'static str, path: &Path| {
+        let path = path.to_owned();
+        move |source| EngineError::File { doing, path, source }
+    };
+    std::fs::create_dir_all(folder).map_err(file("create", folder))?;
+    let (markdown, json) = (cordon_investigate::report_markdown(report, labels), report_json(report));
+    for (extension, text) in [("md", markdown), ("json", json)] {
+        let path = folder.join(format!("{}.{extension}", report.incident));
+        std::fs::write(&path, text).map_err(file("write", &path))?;
+    }
+    Ok(())
 }

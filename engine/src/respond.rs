@@ -219,13 +219,32 @@ impl Engine {
 
     async fn verify(&mut self, id: IncidentId, plan: &Plan, step: u32) -> Result<(), EngineError> {
         let Some(head) = self.cursor.head() else { return Ok(()) };
-        let verification = verify_effects(&self.provider, plan, step, head, Certainty::Latest).await?;
+        let mut verification = verify_effects(&self.provider, plan, step, head, Certainty::Latest).await?;
+        let last = plan.steps.len() == usize::try_from(step).unwrap_or(usize::MAX).saturating_add(1);
+        if plan.purpose == Purpose::Contain && last {
+            verification.effects.extend(self.attack_fails_now(id).await?);
+        }
         let known = self.journal.incident(id).and_then(|incident| incident.plans.get(&plan.hash()));
         if known.and_then(|record| record.verifications.get(&step)) == Some(&verification) {
             return Ok(());
         }
         let event = IncidentEvent::EffectsChecked { verification };
         self.record(id, vec![Entry::by("contain", "asked on chain after the step landed", event)]).await
+    }
+
+    /// Whether the newest attack transaction, run once more on a fork of the newest block, takes nothing. A flag that
+    /// reads "paused" is not the proof; this is.
+    async fn attack_fails_now(&self, id: IncidentId) -> Result<Option<(String, bool)>, EngineError> {
+        let Some((incident, protocol)) = self.known(id) else { return Ok(None) };
+        let Some(head) = self.history.head() else { return Ok(None) };
+        let trials = self.trials(&protocol);
+        let newest = attack_transactions(&incident).last().and_then(|tx| trials.transaction(tx));
+        let Some(transaction) = newest else { return Ok(None) };
+        let outcome = trials.outcome(&transaction, &trials.fork(head)?).await?;
+        let how = outcome.error.as_deref().unwrap_or("it runs to its end");
+        let what =
+            format!("the attack {}, run once more on this block, takes nothing ({how})", transaction.hash);
+        Ok(Some((what, !outcome.is_harmful())))
     }
 
     /// Asks every lane what became of its transactions, and tells the incidents.

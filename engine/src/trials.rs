@@ -109,7 +109,11 @@ impl Trials<'_> {
         Ok(AttackTrial { tx_hash: transaction.hash, ground, without, with })
     }
 
-    async fn outcome(&self, transaction: &Transaction, on: &Fork) -> Result<TrialOutcome, EngineError> {
+    pub(crate) async fn outcome(
+        &self,
+        transaction: &Transaction,
+        on: &Fork,
+    ) -> Result<TrialOutcome, EngineError> {
         let execution = on.branch().transaction(transaction, self.views()).await?;
         let success = execution.status.is_success();
         let loss_wad =

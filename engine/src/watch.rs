@@ -58,7 +58,8 @@ pub async fn watch(
     let (mut source, provider) =
         JsonRpc::connect(&config.chain.rpc, source_config(config, start(config))).await?;
     let observer = observer(Arc::clone(&say), Names::of(&config.protocols));
-    let mut engine = Engine::open(config, provider.clone(), Arc::clone(&log), observer).await?;
+    let engine = Engine::open(config, provider.clone(), Arc::clone(&log), observer).await?;
+    let mut engine = engine.with_reports(&config.reports);
     let (ended, over) = channel(false);
     let deliveries: Vec<_> = outboxes
         .into_iter()

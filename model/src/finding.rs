@@ -3,7 +3,7 @@
 //! In: facts of one execution. Out: [`Finding`] with [`Evidence`]. The vocabulary is closed on purpose: store,
 //! notices and reports render each kind of evidence once, and a new detector does not touch them.
 
-use crate::units::{Asset, AssetDelta, Bps, ChainId, FindingId, ProtocolId, TxRef, format_units};
+use crate::units::{Asset, AssetDelta, Bps, ChainId, FindingId, ProtocolId, TxRef, format_value};
 use alloy_primitives::{Address, I256, Selector, U256};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -141,7 +141,7 @@ impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ValueLoss { loss_wad, loss_share_bps, holdings, .. } => {
-                write!(f, "protected system lost {} in value", format_units(*loss_wad, 18))?;
+                write!(f, "protected system lost {} in value", format_value(*loss_wad))?;
                 if let Some(share) = loss_share_bps {
                     write!(f, " ({share} of its holdings)")?;
                 }

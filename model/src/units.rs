@@ -181,6 +181,23 @@ pub fn format_units(raw: U256, decimals: u8) -> String {
     if fraction.is_empty() { whole.to_owned() } else { format!("{whole}.{fraction}") }
 }
 
+/// A value in wad for people: two decimals, cut not rounded, with separators: `1234567.899` is `1,234,567.89`.
+/// Records and reports keep the exact number; this is for lines that are read at night.
+#[must_use]
+pub fn format_value(value_wad: U256) -> String {
+    let cents = value_wad / U256::from(10_000_000_000_000_000u64);
+    let (whole, cents) = cents.div_rem(U256::from(100u8));
+    let digits = whole.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    format!("{grouped}.{cents:0>2}")
+}
+
 /// [`format_units`] for a signed change; a gain carries a plus sign.
 #[must_use]
 pub fn format_signed_units(raw: I256, decimals: u8) -> String {
@@ -199,6 +216,15 @@ mod tests {
         assert_eq!(format_units(U256::ZERO, 18), "0");
         assert_eq!(format_units(U256::from(7u64), 0), "7");
         assert_eq!(format_signed_units(I256::try_from(-1500).unwrap(), 3), "-1.5");
+    }
+
+    #[test]
+    fn values_are_cut_to_cents_and_grouped() {
+        let wad = |text: &str| text.parse::<U256>().unwrap();
+        assert_eq!(format_value(wad("1234567899000000000000000")), "1,234,567.89");
+        assert_eq!(format_value(wad("9999999999999999")), "0.00");
+        assert_eq!(format_value(wad("123000000000000000000")), "123.00");
+        assert_eq!(format_value(U256::ZERO), "0.00");
     }
 
     #[test]

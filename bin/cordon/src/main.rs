@@ -12,8 +12,11 @@ use std::process::ExitCode;
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = args::Cordon::parse();
+    // A watcher's diary is of interest; every other command says on standard output what it has to say.
+    let default =
+        if matches!(arguments.command, args::Command::Watch(_)) { "cordon=info,warn" } else { "warn" };
     let filter = tracing_subscriber::EnvFilter::try_from_env("CORDON_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("cordon=info,warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match commands::run(arguments).await {
         Ok(outcome) => outcome,

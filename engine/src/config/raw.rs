@@ -37,12 +37,24 @@ pub struct RawConfig {
 #[serde(deny_unknown_fields)]
 pub struct RawStore {
     /// SQLite file.
+    #[serde(default = "default_store")]
     pub path: PathBuf,
+    /// Folder for investigation reports.
+    #[serde(default = "default_reports")]
+    pub reports: PathBuf,
+}
+
+fn default_store() -> PathBuf {
+    PathBuf::from("cordon.sqlite")
+}
+
+fn default_reports() -> PathBuf {
+    PathBuf::from("cordon-reports")
 }
 
 impl Default for RawStore {
     fn default() -> Self {
-        Self { path: PathBuf::from("cordon.sqlite") }
+        Self { path: default_store(), reports: default_reports() }
     }
 }
 
@@ -88,6 +100,9 @@ pub struct RawProtocol {
     /// Levers.
     #[serde(default)]
     pub lever: Vec<RawLever>,
+    /// Artifacts or JSON ABIs of its contracts, to decode calls and errors in reports.
+    #[serde(default)]
+    pub abi: Vec<PathBuf>,
 }
 
 /// One protected contract.

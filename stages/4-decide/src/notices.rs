@@ -6,7 +6,7 @@
 use cordon_model::incident::{Incident, IncidentEvent, Severity};
 use cordon_model::notice::{Audience, Notice};
 use cordon_model::plan::Purpose;
-use cordon_model::units::{NoticeId, PlanHash, format_units};
+use cordon_model::units::{NoticeId, PlanHash, format_value};
 
 /// The notices that follow from an event; `incident` is the incident after it.
 #[must_use]
@@ -36,10 +36,17 @@ pub fn notices(incident: &Incident, event: &IncidentEvent) -> Vec<Notice> {
             let lines = vec![format!("transaction {}", receipt.tx_hash)];
             vec![notice(incident, &format!("failed {}", receipt.tx_hash), Audience::Responders, title, lines)]
         }
+        IncidentEvent::EffectsChecked { verification } if !verification.passed() => {
+            let title = format!("the {} did not take effect", named(incident, verification.plan));
+            let failed = verification.effects.iter().filter(|(_, held)| !held);
+            let lines = failed.map(|(what, _)| format!("does not hold: {what}")).collect();
+            let occasion = format!("ineffective {} {}", verification.plan, verification.step);
+            vec![notice(incident, &occasion, Audience::Responders, title, lines)]
+        }
         IncidentEvent::PlanCompleted { plan } => completed(incident, *plan),
         IncidentEvent::Investigated { root_cause, loss_wad, .. } => {
             let title = format!("the incident on '{}' is investigated", incident.protocol);
-            let lines = vec![root_cause.clone(), format!("loss {} in value", format_units(*loss_wad, 18))];
+            let lines = vec![root_cause.clone(), format!("loss {} in value", format_value(*loss_wad))];
             vec![notice(incident, "investigated", Audience::Responders, title, lines)]
         }
         IncidentEvent::AllocationSettled { allocation, merkle_root } => {

@@ -7,7 +7,7 @@ use crate::policy::Policy;
 use alloy_primitives::U256;
 use cordon_model::finding::Evidence;
 use cordon_model::incident::{Incident, Severity};
-use cordon_model::units::{Bps, format_units};
+use cordon_model::units::{Bps, format_value};
 
 /// Severity of an incident as its findings stand, with the grounds in one sentence.
 #[must_use]
@@ -25,10 +25,10 @@ pub fn triage(incident: &Incident, policy: &Policy) -> (Severity, String) {
     if share >= Bps(policy.critical_loss_bps) {
         (
             Severity::Critical,
-            format!("value {} left, {share} of the holdings in one transaction", format_units(total, 18)),
+            format!("value {} left, {share} of the holdings in one transaction", format_value(total)),
         )
     } else if !total.is_zero() {
-        (Severity::High, format!("value {} left", format_units(total, 18)))
+        (Severity::High, format!("value {} left", format_value(total)))
     } else if detectors > 1 {
         (Severity::High, format!("{detectors} kinds of attack in one incident, no loss measured yet"))
     } else {
@@ -45,7 +45,7 @@ mod tests {
     fn a_large_loss_wakes_everybody() {
         let (severity, why) = triage(&incident_of(value_loss(10, 500_000, 1_600)), &Policy::default());
         assert_eq!(severity, Severity::Critical);
-        assert!(why.contains("500000") && why.contains("16.00 %"), "{why}");
+        assert!(why.contains("500,000.00") && why.contains("16.00 %"), "{why}");
     }
 
     #[test]
