@@ -83,6 +83,9 @@ pub fn event(event: &IncidentEvent) -> (String, Vec<String>) {
         IncidentEvent::StepReverted { plan, step } => {
             (format!("{plan} step {}: its block left the chain, it is open again", step + 1), none)
         }
+        IncidentEvent::StepHeld { plan, step, why } => {
+            (format!("{plan} step {} is held: a person should look", step + 1), vec![plain(why)])
+        }
         IncidentEvent::EffectsChecked { verification } => checked(verification),
         IncidentEvent::PlanCompleted { plan } => {
             (format!("{plan} complete: every step landed and took effect"), none)

@@ -8,7 +8,7 @@
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::journal::{Entries, Entry, Stamp};
-use cordon_contain::{LaneUpdate, ProbeState, Submitted, levers, verify_effects};
+use cordon_contain::{LaneUpdate, ProbeState, SendError, Submitted, levers, verify_effects};
 use cordon_decide::{Decision, StepKind, Who};
 use cordon_model::incident::{Incident, IncidentEvent, PlanStatus, Standing};
 use cordon_model::plan::{Certainty, Plan, Purpose};
@@ -190,46 +190,72 @@ impl Engine {
                     );
                     self.record(id, vec![done]).await?;
                 }
-                (Some(step), true) => self.verify(id, &plan, step).await?,
-                (Some(step), false) => self.submit(&plan, step).await?,
+                (Some(step), true) => {
+                    self.verify(id, &plan, step).await?;
+                }
+                (Some(step), false) => self.submit(id, &plan, step).await?,
             }
         }
         Ok(())
     }
 
-    async fn submit(&mut self, plan: &Plan, step: u32) -> Result<(), EngineError> {
+    async fn submit(&mut self, id: IncidentId, plan: &Plan, step: u32) -> Result<(), EngineError> {
         let from = usize::try_from(step).ok().and_then(|index| plan.steps.get(index)).map(|step| step.from);
         let Some(sender) = from.and_then(|from| self.senders.get(&from)) else {
-            tracing::warn!(plan = %plan.hash(), step, "no key is configured for the sender of this step");
-            return Ok(());
+            return self.hold(id, plan.hash(), step, "no key is configured for the account that must send it".to_owned()).await;
         };
         let at = cordon_contain::Stamp { at_s: self.stamp.at_s, at_block: self.stamp.at_block };
-        match sender.submit(plan, step, at).await? {
-            Submitted::Mined(_) => Ok(()),
-            Submitted::InFlight { nonce, tx_hash, delivery, .. } => {
+        match sender.submit(plan, step, at).await {
+            Ok(Submitted::Mined(_)) => Ok(()),
+            Ok(Submitted::InFlight { nonce, tx_hash, delivery, .. }) => {
                 tracing::info!(plan = %plan.hash(), step, nonce, %tx_hash, ?delivery, "sent");
                 Ok(())
             }
-            Submitted::Held { nonce, why } => {
-                tracing::warn!(plan = %plan.hash(), step, nonce, %why, "held");
-                Ok(())
+            Ok(Submitted::Held { why, .. }) => self.hold(id, plan.hash(), step, why.to_string()).await,
+            // Somebody else may have done it already: what counts is whether the effects hold.
+            Err(error @ (SendError::Precondition { .. } | SendError::WouldRevert { .. })) => {
+                if self.verify(id, plan, step).await? {
+                    return Ok(());
+                }
+                self.hold(id, plan.hash(), step, chain(&error)).await
             }
+            Err(SendError::Refused(refused)) => self.hold(id, plan.hash(), step, chain(&refused)).await,
+            Err(error) => Err(error.into()),
         }
     }
 
-    async fn verify(&mut self, id: IncidentId, plan: &Plan, step: u32) -> Result<(), EngineError> {
-        let Some(head) = self.cursor.head() else { return Ok(()) };
+    /// Records why a step is held, once per reason, so that people are told.
+    async fn hold(&mut self, id: IncidentId, plan: PlanHash, step: u32, why: String) -> Result<(), EngineError> {
+        tracing::warn!(%plan, step, why, "held");
+        let open = self.journal.incident(id).filter(|incident| incident.standing == Standing::Open);
+        let record = open.and_then(|incident| incident.plans.get(&plan));
+        let news = record.is_some_and(|record| {
+            record.status == PlanStatus::Approved && record.held.get(&step) != Some(&why)
+        });
+        if !news {
+            return Ok(());
+        }
+        let event = IncidentEvent::StepHeld { plan, step, why };
+        self.record(id, vec![Entry::by("contain", "it cannot go on by itself", event)]).await
+    }
+
+    /// Asks a step's effects on the newest block and records a new answer; true where all of them hold.
+    async fn verify(&mut self, id: IncidentId, plan: &Plan, step: u32) -> Result<bool, EngineError> {
+        let Some(head) = self.cursor.head() else { return Ok(false) };
         let mut verification = verify_effects(&self.provider, plan, step, head, Certainty::Latest).await?;
         let last = plan.steps.len() == usize::try_from(step).unwrap_or(usize::MAX).saturating_add(1);
         if plan.purpose == Purpose::Contain && last {
             verification.effects.extend(self.attack_fails_now(id).await?);
         }
+        let passed = verification.passed();
         let known = self.journal.incident(id).and_then(|incident| incident.plans.get(&plan.hash()));
-        if known.and_then(|record| record.verifications.get(&step)) == Some(&verification) {
-            return Ok(());
+        let known = known.and_then(|record| record.verifications.get(&step));
+        if known.is_some_and(|known| known.effects == verification.effects) {
+            return Ok(passed);
         }
         let event = IncidentEvent::EffectsChecked { verification };
-        self.record(id, vec![Entry::by("contain", "asked on chain after the step landed", event)]).await
+        self.record(id, vec![Entry::by("contain", "asked on chain after the step landed", event)]).await?;
+        Ok(passed)
     }
 
     /// Whether the newest attack transaction, run once more on a fork of the newest block, takes nothing. A flag that
@@ -258,9 +284,13 @@ impl Engine {
             }
         }
         for update in updates {
-            match &update {
-                LaneUpdate::Held { plan, step, nonce, why } => {
-                    tracing::warn!(%plan, step, nonce, %why, "held")
+            match update {
+                LaneUpdate::Held { plan, step, why, .. } => {
+                    let holds = |incident: &&Incident| incident.plans.contains_key(&plan);
+                    let id = self.journal.incidents().find(holds).map(|incident| incident.id);
+                    if let Some(id) = id {
+                        self.hold(id, plan, step, why.to_string()).await?;
+                    }
                 }
                 LaneUpdate::Signed { .. } | LaneUpdate::Resent { .. } => tracing::info!(?update, "lane"),
                 LaneUpdate::Mined { .. } | LaneUpdate::Unmined { .. } => {}

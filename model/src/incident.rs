@@ -118,6 +118,8 @@ pub struct PlanRecord {
     pub receipts: BTreeMap<u32, Receipt>,
     /// The newest check of each step's effects.
     pub verifications: BTreeMap<u32, Verification>,
+    /// Why steps were held, the newest reason of each.
+    pub held: BTreeMap<u32, String>,
 }
 
 impl PlanRecord {
@@ -249,6 +251,9 @@ impl Incident {
                 self.approved(receipt.plan)?.receipts.insert(receipt.step, receipt.clone());
             }
             IncidentEvent::StepReverted { plan, step } => self.revert_step(*plan, *step)?,
+            IncidentEvent::StepHeld { plan, step, why } => {
+                self.approved(*plan)?.held.insert(*step, why.clone());
+            }
             IncidentEvent::EffectsChecked { verification } => {
                 let record = self.executing(verification.plan)?;
                 record.verifications.insert(verification.step, verification.clone());
@@ -283,8 +288,8 @@ impl Incident {
         if self.plans.contains_key(&hash) {
             return Err("a plan is chosen once");
         }
-        let (receipts, verifications) = (BTreeMap::new(), BTreeMap::new());
-        let record = PlanRecord { plan: plan.clone(), status: PlanStatus::Chosen, receipts, verifications };
+        let (receipts, verifications, held) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let record = PlanRecord { plan: plan.clone(), status: PlanStatus::Chosen, receipts, verifications, held };
         self.plans.insert(hash, record);
         Ok(())
     }

@@ -81,6 +81,15 @@ pub enum IncidentEvent {
         /// Which step.
         step: u32,
     },
+    /// A step cannot be sent or is stuck, and a person should look.
+    StepHeld {
+        /// Which plan.
+        plan: PlanHash,
+        /// Which step.
+        step: u32,
+        /// Why, for people.
+        why: String,
+    },
     /// The effects of a step were asked on chain.
     EffectsChecked {
         /// What was found.
@@ -144,6 +153,7 @@ impl IncidentEvent {
             Self::PlanRefused { .. } => "plan refused",
             Self::StepLanded { .. } => "step landed",
             Self::StepReverted { .. } => "step reverted",
+            Self::StepHeld { .. } => "step held",
             Self::EffectsChecked { .. } => "effects checked",
             Self::PlanCompleted { .. } => "plan completed",
             Self::Investigated { .. } => "investigated",

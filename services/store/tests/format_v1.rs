@@ -87,6 +87,7 @@ fn kind(body: &Body) -> &'static str {
             | IncidentEvent::PlanRefused { .. }
             | IncidentEvent::StepLanded { .. }
             | IncidentEvent::StepReverted { .. }
+            | IncidentEvent::StepHeld { .. }
             | IncidentEvent::EffectsChecked { .. }
             | IncidentEvent::PlanCompleted { .. }
             | IncidentEvent::Investigated { .. }
@@ -156,6 +157,7 @@ fn incident_events() -> Vec<IncidentEvent> {
         IncidentEvent::PlanRefused { plan, rule: "observe only".to_owned() },
         IncidentEvent::StepLanded { receipt: receipt() },
         IncidentEvent::StepReverted { plan, step: 0 },
+        IncidentEvent::StepHeld { plan, step: 0, why: "its nonce was used elsewhere".to_owned() },
         IncidentEvent::EffectsChecked { verification: verification() },
         IncidentEvent::PlanCompleted { plan },
         IncidentEvent::Investigated {
@@ -337,7 +339,7 @@ fn remedy(verdict: Verdict) -> Remedy {
         verdict,
         layout: vec![LayoutChange { label: "owner".to_owned(), what: "moved".to_owned(), breaking: true }],
         attack: vec![trial(Ground::BeforeAttack)],
-        honest_differences: vec![HonestDifference { tx_hash: hash(0x31), what: "gas".to_owned() }],
+        honest_differences: vec![HonestDifference { tx_hash: hash(0x31), what: "gas".to_owned(), breaking: true }],
         honest_replayed: 12,
         plan: Some(plan()),
     }

@@ -28,9 +28,10 @@ use std::collections::BTreeMap;
 /// Gas that one view call may use. A price or solvency view of the audited lending and exchange protocols stays
 /// below one million; nodes answer `eth_call` with 50 million by default (geth `--rpc.gascap`).
 pub const VIEW_GAS_LIMIT: u64 = 10_000_000;
-/// View calls answered per transaction; further ones are dropped and the execution is marked as truncated. At the
-/// gas limit above, before and after, this bounds the work that one transaction can cause.
-pub const MAX_VIEWS: usize = 128;
+/// View calls answered per transaction; further ones are dropped and the execution is marked as truncated. An attacker
+/// who involves many accounts must not push the readings of his own out, so it is as many as the detectors ask at
+/// most; a typical view takes microseconds, and the gas limit above bounds each.
+pub const MAX_VIEWS: usize = 4_096;
 /// Fee recipient of every Scroll block as far as execution is concerned (the chain's fee vault).
 const SCROLL_FEE_VAULT: Address = address!("0x5300000000000000000000000000000000000005");
 /// EIP-2718 type of OP-stack deposits and Scroll's layer-1 messages, which pay no fee on their own chain.

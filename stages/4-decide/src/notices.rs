@@ -36,6 +36,11 @@ pub fn notices(incident: &Incident, event: &IncidentEvent) -> Vec<Notice> {
             let lines = vec![format!("transaction {}", receipt.tx_hash)];
             vec![notice(incident, &format!("failed {}", receipt.tx_hash), Audience::Responders, title, lines)]
         }
+        IncidentEvent::StepHeld { plan, step, why } => {
+            let title = format!("a step of the {} is held", named(incident, *plan));
+            let occasion = format!("held {plan} {step} {why}");
+            vec![notice(incident, &occasion, Audience::Responders, title, vec![why.clone()])]
+        }
         IncidentEvent::EffectsChecked { verification } if !verification.passed() => {
             let title = format!("the {} did not take effect", named(incident, verification.plan));
             let failed = verification.effects.iter().filter(|(_, held)| !held);

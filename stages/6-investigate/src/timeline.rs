@@ -117,6 +117,9 @@ fn incident_event(event: &IncidentEvent, labels: &Labels) -> String {
         IncidentEvent::StepReverted { plan, step } => {
             format!("step {step} of plan {plan} left the chain and is open again")
         }
+        IncidentEvent::StepHeld { plan, step, why } => {
+            format!("held step {step} of plan {plan}: {}", plain(why))
+        }
         IncidentEvent::EffectsChecked { verification } => {
             let held = verification.effects.iter().filter(|(_, held)| *held).count();
             format!(
@@ -185,6 +188,7 @@ fn later_event(event: &IncidentEvent, labels: &Labels) -> String {
         | IncidentEvent::PlanRefused { .. }
         | IncidentEvent::StepLanded { .. }
         | IncidentEvent::StepReverted { .. }
+        | IncidentEvent::StepHeld { .. }
         | IncidentEvent::EffectsChecked { .. }
         | IncidentEvent::PlanCompleted { .. } => event.name().to_owned(),
     }
