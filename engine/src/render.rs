@@ -3,9 +3,11 @@
 //! In: records. Out: text without control characters: everything that may come from the chain is escaped. Must never:
 //! decide anything, or show a time that is not in the record.
 
+use alloy_primitives::U256;
 use cordon_model::allocation::Allocation;
 use cordon_model::finding::{Evidence, Finding};
 use cordon_model::incident::IncidentEvent;
+use cordon_model::lane::LaneEvent;
 use cordon_model::plan::{Plan, Receipt, Verification};
 use cordon_model::protocol::Protocol;
 use cordon_model::remedy::{HonestDifference, Remedy, Verdict};
@@ -106,6 +108,33 @@ pub fn event(event: &IncidentEvent) -> (String, Vec<String>) {
         IncidentEvent::FalseAlarm => ("false alarm".to_owned(), none),
         IncidentEvent::Reopened => ("reopened".to_owned(), none),
         IncidentEvent::Closed => ("closed".to_owned(), none),
+    }
+}
+
+/// An event of a signer's lane as one line.
+#[must_use]
+pub fn lane(event: &LaneEvent) -> String {
+    match event {
+        LaneEvent::IntentRecorded { intent } => format!(
+            "the gate allows {} step {}: nonce {} of {} belongs to it alone",
+            intent.plan,
+            intent.step + 1,
+            intent.nonce,
+            intent.from
+        ),
+        LaneEvent::Signed { nonce, tx_hash, max_fee_per_gas_wei, max_priority_fee_per_gas_wei, .. } => {
+            format!(
+                "signed and sent {tx_hash}, nonce {nonce}, at most {} gwei per gas with a tip of {} gwei",
+                format_units(U256::from(*max_fee_per_gas_wei), 9),
+                format_units(U256::from(*max_priority_fee_per_gas_wei), 9)
+            )
+        }
+        LaneEvent::Mined { nonce, receipt } => {
+            format!("nonce {nonce} was mined in block {} by {}", receipt.block.number, receipt.tx_hash)
+        }
+        LaneEvent::Unmined { nonce, block } => {
+            format!("nonce {nonce} is open again: block {} left the chain", block.number)
+        }
     }
 }
 

@@ -202,7 +202,14 @@ impl Engine {
     async fn submit(&mut self, id: IncidentId, plan: &Plan, step: u32) -> Result<(), EngineError> {
         let from = usize::try_from(step).ok().and_then(|index| plan.steps.get(index)).map(|step| step.from);
         let Some(sender) = from.and_then(|from| self.senders.get(&from)) else {
-            return self.hold(id, plan.hash(), step, "no key is configured for the account that must send it".to_owned()).await;
+            return self
+                .hold(
+                    id,
+                    plan.hash(),
+                    step,
+                    "no key is configured for the account that must send it".to_owned(),
+                )
+                .await;
         };
         let at = cordon_contain::Stamp { at_s: self.stamp.at_s, at_block: self.stamp.at_block };
         match sender.submit(plan, step, at).await {
@@ -225,7 +232,13 @@ impl Engine {
     }
 
     /// Records why a step is held, once per reason, so that people are told.
-    async fn hold(&mut self, id: IncidentId, plan: PlanHash, step: u32, why: String) -> Result<(), EngineError> {
+    async fn hold(
+        &mut self,
+        id: IncidentId,
+        plan: PlanHash,
+        step: u32,
+        why: String,
+    ) -> Result<(), EngineError> {
         tracing::warn!(%plan, step, why, "held");
         let open = self.journal.incident(id).filter(|incident| incident.standing == Standing::Open);
         let record = open.and_then(|incident| incident.plans.get(&plan));

@@ -9,18 +9,19 @@ use super::tell::DrillEvent;
 use crate::config::Config;
 use crate::engine::{Engine, Event};
 use crate::error::EngineError;
-use crate::render::Names;
+use crate::render::{self, Names};
 use alloy_primitives::{Address, B256, keccak256};
 use cordon_ingest::sources::json_rpc;
 use cordon_ingest::{Advance, ChainSource, JsonRpc, StartAt};
 use cordon_model::incident::Incident;
-use cordon_model::log::{EventLog, Record};
+use cordon_model::log::{Body, EventLog, Record};
 use cordon_model::units::ChainId;
 use cordon_notify::channels::terminal::TerminalChannel;
 use cordon_notify::{Moment, Outbox};
 use cordon_range::{Setup, World};
 use cordon_store::SqliteLog;
 use secrecy::SecretString;
+use std::collections::VecDeque;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,6 +34,9 @@ const PASSWORD: &str = "drill";
 
 /// Most steps that the stage waits for anything: three times what the longest part of a scenario takes.
 const PATIENCE_STEPS: usize = 200;
+
+/// Most records that one step writes: a hundred times what the longest step of a drill does.
+const RECORDS_PER_STEP_MAX: u32 = 10_000;
 
 /// The drill's own keys, derived from the seed, as keystores in a folder of their own.
 #[derive(Debug)]
@@ -85,6 +89,8 @@ pub(super) struct Stage {
     shown: Shown,
     heard: Heard,
     names: Names,
+    /// How much of the log has been told.
+    position: u64,
     /// Longest time that the engine took for one block, with the block.
     pub(super) slowest: (u64, Duration),
     /// Everything told so far, as text lines of the timeline.
@@ -139,7 +145,19 @@ impl Stage {
         let outbox = Outbox::new(Box::new(TerminalChannel::new("terminal", Box::new(shown.clone()))));
         let source = JsonRpc::from_provider(provider, following);
         let (slowest, names) = ((0, Duration::ZERO), Names::of(&config.protocols));
-        Ok(Self { world, engine, source, log, outbox, shown, heard, names, slowest, timeline: Vec::new() })
+        Ok(Self {
+            world,
+            engine,
+            source,
+            log,
+            outbox,
+            shown,
+            heard,
+            names,
+            position: 0,
+            slowest,
+            timeline: Vec::new(),
+        })
     }
 
     /// Tells an event and keeps it for the report.
@@ -173,9 +191,22 @@ impl Stage {
         &mut self,
         tell: &mut (dyn FnMut(DrillEvent) + Send),
     ) -> Result<(), EngineError> {
-        let heard = std::mem::take(&mut *self.heard.lock().unwrap_or_else(PoisonError::into_inner));
-        for (incident, record) in heard {
-            self.tell(DrillEvent::record(&incident, &record, &self.names), tell);
+        let mut heard: VecDeque<_> =
+            std::mem::take(&mut *self.heard.lock().unwrap_or_else(PoisonError::into_inner)).into();
+        for stored in self.log.since(self.position, RECORDS_PER_STEP_MAX).await? {
+            self.position = stored.position;
+            match &stored.record.body {
+                Body::Incident(_) => {
+                    if let Some((incident, record)) = heard.pop_front() {
+                        self.tell(DrillEvent::record(&incident, &record, &self.names), tell);
+                    }
+                }
+                Body::Lane(event) => {
+                    let text = self.names.apply(&render::lane(event));
+                    self.tell(DrillEvent::Lane { block: stored.record.at_block, text }, tell);
+                }
+                Body::Outbox(_) | Body::Chain(_) => {}
+            }
         }
         let stamp = self.engine.stamp();
         let moment = Moment { clock_s: stamp.at_s, at_s: stamp.at_s, at_block: stamp.at_block };

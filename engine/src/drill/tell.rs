@@ -38,6 +38,13 @@ pub enum DrillEvent {
         /// The record.
         record: Box<Record>,
     },
+    /// Something that happened on a signer's lane.
+    Lane {
+        /// Newest block then.
+        block: u64,
+        /// What.
+        text: String,
+    },
     /// A message to people, as their channel shows it.
     Notice {
         /// Block after which it was sent.
@@ -84,6 +91,7 @@ pub fn text(event: &DrillEvent) -> String {
             }
             text
         }
+        DrillEvent::Lane { block, text } => format!("{block:>5}  signer   {text}"),
         DrillEvent::Notice { block, text } => {
             let lines: Vec<String> = text.lines().map(render::plain).collect();
             format!("{block:>5}  notice   {}", lines.join("\n                  "))
