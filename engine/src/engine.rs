@@ -11,7 +11,7 @@ use crate::history::{History, Past};
 use crate::journal::{Entries, Entry, Journal, Observer, Stamp};
 use crate::trials::{Trials, views};
 use alloy_primitives::{Address, B256};
-use alloy_provider::DynProvider;
+use alloy_provider::{DynProvider, Provider};
 use cordon_contain::{Authority, Gate, KeystoreSigner, PasswordSource, SendPolicy, Sender, Signer};
 use cordon_decide::{Playbook, Policy};
 use cordon_detect::DetectorSet;
@@ -79,6 +79,10 @@ impl Engine {
         let journal = Journal::open(Arc::clone(&log), chain_id, &channels, observer).await?;
         let cursor = log.cursor(chain_id).await?.unwrap_or(Cursor { chain_id, recent: Vec::new() });
         let senders = senders(config, &provider, &log)?;
+        let stamp = match cursor.head() {
+            Some(head) => stamp_at(&provider, head.number).await?,
+            None => Stamp::default(),
+        };
         let mut engine = Self {
             chain_id,
             policy: config.policy.clone(),
@@ -90,7 +94,7 @@ impl Engine {
             history: History::default(),
             journal,
             cursor,
-            stamp: Stamp::default(),
+            stamp,
             senders,
             interfaces: cordon_investigate::Interfaces::standard(),
             reports: None,
@@ -297,6 +301,13 @@ fn entries(assignment: cordon_decide::Assignment) -> Vec<Entry> {
         Entry { actor: Actor::Cordon("detect".to_owned()), why, event }
     };
     assignment.findings.into_iter().enumerate().map(entry).collect()
+}
+
+/// Chain time at a height; the height alone where the chain became shorter.
+async fn stamp_at(provider: &DynProvider, number: u64) -> Result<Stamp, EngineError> {
+    let node = |source| EngineError::Node { what: format!("block {number}"), source };
+    let block = provider.get_block_by_number(number.into()).await.map_err(node)?;
+    Ok(Stamp { at_s: block.map_or(0, |block| block.header.timestamp), at_block: number })
 }
 
 fn senders(

@@ -133,6 +133,19 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// Whether the log failed. Nothing may happen that is not recorded, so this ends the process; everything else is
+    /// tried again.
+    #[must_use]
+    pub fn is_of_the_log(&self) -> bool {
+        match self {
+            Self::Journal(_) | Self::Log(_) | Self::Lane(_) => true,
+            Self::Send(error) => {
+                matches!(**error, cordon_contain::SendError::Log(_) | cordon_contain::SendError::Lane(_))
+            }
+            _ => false,
+        }
+    }
+
     /// What kind of failure it is.
     #[must_use]
     pub fn kind(&self) -> Kind {

@@ -82,7 +82,7 @@ pub fn event(event: &IncidentEvent) -> (String, Vec<String>) {
         IncidentEvent::PlanApproved { plan } => (format!("{plan} approved"), none),
         IncidentEvent::PlanRefused { plan, rule } => (format!("{plan} refused"), vec![plain(rule)]),
         IncidentEvent::StepLanded { receipt } => (landed(receipt), none),
-        IncidentEvent::StepReverted { plan, step } => {
+        IncidentEvent::StepReverted { plan, step, .. } => {
             (format!("{plan} step {}: its block left the chain, it is open again", step + 1), none)
         }
         IncidentEvent::StepHeld { plan, step, why } => {

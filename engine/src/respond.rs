@@ -32,7 +32,7 @@ impl Engine {
         for id in ids {
             match self.respond_to(id).await {
                 Ok(()) => {}
-                Err(error @ (EngineError::Journal(_) | EngineError::Log(_))) => return Err(error),
+                Err(error) if error.is_of_the_log() => return Err(error),
                 Err(error) => {
                     tracing::warn!(incident = %id, error = %chain(&error), "will be tried again with the next block")
                 }
@@ -293,7 +293,13 @@ impl Engine {
         for (account, sender) in &self.senders {
             match sender.poll(at).await {
                 Ok(found) => updates.extend(found),
-                Err(error) => tracing::warn!(%account, error = %chain(&error), "lane could not be polled"),
+                Err(error) => {
+                    let error = EngineError::from(error);
+                    if error.is_of_the_log() {
+                        return Err(error);
+                    }
+                    tracing::warn!(%account, error = %chain(&error), "lane could not be polled");
+                }
             }
         }
         for update in updates {
@@ -317,13 +323,7 @@ impl Engine {
     async fn reconcile(&mut self) -> Result<(), EngineError> {
         for account in self.senders.keys().copied().collect::<Vec<_>>() {
             let Some(sender) = self.senders.get(&account) else { continue };
-            let lane = match sender.lane().await {
-                Ok(lane) => lane,
-                Err(error) => {
-                    tracing::warn!(%account, error = %chain(&error), "lane cannot be read");
-                    continue;
-                }
-            };
+            let lane = sender.lane().await?;
             for entry in lane.entries() {
                 let (plan, step) = (entry.intent.plan, entry.intent.step);
                 let Some(incident) = self.journal.incident(entry.intent.incident) else { continue };
@@ -337,17 +337,12 @@ impl Engine {
                         IncidentEvent::StepLanded { receipt: receipt.clone() },
                         "its transaction was mined",
                     ),
-                    (Some(known), Some(receipt)) if known != receipt => (
+                    (Some(known), mined) if mined.as_ref() != Some(known) => (
                         incident.id,
-                        IncidentEvent::StepReverted { plan, step },
+                        IncidentEvent::StepReverted { plan, step, block: known.block },
                         "its block left the canonical chain",
                     ),
-                    (Some(_), None) => (
-                        incident.id,
-                        IncidentEvent::StepReverted { plan, step },
-                        "its block left the canonical chain",
-                    ),
-                    (Some(_), Some(_)) | (None, None) => continue,
+                    (Some(_), _) | (None, None) => continue,
                 };
                 self.record(id, vec![Entry::by("contain", why, event)]).await?;
             }

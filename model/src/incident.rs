@@ -250,7 +250,7 @@ impl Incident {
             IncidentEvent::StepLanded { receipt } => {
                 self.approved(receipt.plan)?.receipts.insert(receipt.step, receipt.clone());
             }
-            IncidentEvent::StepReverted { plan, step } => self.revert_step(*plan, *step)?,
+            IncidentEvent::StepReverted { plan, step, .. } => self.revert_step(*plan, *step)?,
             IncidentEvent::StepHeld { plan, step, why } => {
                 self.approved(*plan)?.held.insert(*step, why.clone());
             }
@@ -289,7 +289,8 @@ impl Incident {
             return Err("a plan is chosen once");
         }
         let (receipts, verifications, held) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let record = PlanRecord { plan: plan.clone(), status: PlanStatus::Chosen, receipts, verifications, held };
+        let record =
+            PlanRecord { plan: plan.clone(), status: PlanStatus::Chosen, receipts, verifications, held };
         self.plans.insert(hash, record);
         Ok(())
     }
@@ -509,7 +510,10 @@ mod tests {
     fn a_reorganisation_opens_a_completed_step_again() {
         let (plan, mut log) = chosen();
         log.extend([IncidentEvent::PlanApproved { plan }, landed(plan), checked(plan, true)]);
-        log.extend([IncidentEvent::PlanCompleted { plan }, IncidentEvent::StepReverted { plan, step: 0 }]);
+        log.extend([
+            IncidentEvent::PlanCompleted { plan },
+            IncidentEvent::StepReverted { plan, step: 0, block: BLOCK },
+        ]);
         let incident = Incident::fold(&log).unwrap().unwrap();
         assert_eq!(incident.plans[&plan].status, PlanStatus::Approved);
         assert_eq!(incident.plans[&plan].next_step(), Some(0));

@@ -9,7 +9,7 @@ use crate::incident::Severity;
 use crate::plan::{Plan, Receipt, Verification};
 use crate::remedy::Remedy;
 use crate::simulation::Simulation;
-use crate::units::{ChainId, FindingId, IncidentId, PlanHash, ProtocolId};
+use crate::units::{BlockRef, ChainId, FindingId, IncidentId, PlanHash, ProtocolId};
 use alloy_primitives::{Address, B256, U256};
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +80,8 @@ pub enum IncidentEvent {
         plan: PlanHash,
         /// Which step.
         step: u32,
+        /// Block that left.
+        block: BlockRef,
     },
     /// A step cannot be sent or is stuck, and a person should look.
     StepHeld {

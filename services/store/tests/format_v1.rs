@@ -156,7 +156,7 @@ fn incident_events() -> Vec<IncidentEvent> {
         IncidentEvent::PlanApproved { plan },
         IncidentEvent::PlanRefused { plan, rule: "observe only".to_owned() },
         IncidentEvent::StepLanded { receipt: receipt() },
-        IncidentEvent::StepReverted { plan, step: 0 },
+        IncidentEvent::StepReverted { plan, step: 0, block: block() },
         IncidentEvent::StepHeld { plan, step: 0, why: "its nonce was used elsewhere".to_owned() },
         IncidentEvent::EffectsChecked { verification: verification() },
         IncidentEvent::PlanCompleted { plan },

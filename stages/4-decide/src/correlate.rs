@@ -6,7 +6,7 @@
 //! dropped. Must never: depend on the order in which detectors ran.
 
 use crate::policy::Policy;
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256};
 use cordon_model::finding::Finding;
 use cordon_model::incident::{Incident, Standing};
 use cordon_model::units::{ChainId, FindingId, IncidentId, ProtocolId, TxRef};
@@ -81,8 +81,17 @@ pub fn correlate(findings: Vec<Finding>, incidents: &[&Incident], policy: &Polic
     // What a closed incident holds was decided on by a person; judging its block again does not reopen it.
     let decided: BTreeSet<FindingId> =
         incidents.iter().flat_map(|incident| incident.findings.iter().map(|finding| finding.id)).collect();
+    // A person said of these transactions that they are no attack; in which block they stand makes no difference.
+    let harmless: BTreeSet<(&ProtocolId, B256)> = incidents
+        .iter()
+        .filter(|incident| incident.standing == Standing::FalseAlarm)
+        .flat_map(|incident| incident.findings.iter().map(|finding| (&finding.protocol, finding.tx.hash)))
+        .collect();
+    let is_fresh = |finding: &Finding| {
+        !decided.contains(&finding.id) && !harmless.contains(&(&finding.protocol, finding.tx.hash))
+    };
     let mut assignments = Vec::new();
-    let fresh = findings.into_iter().filter(|finding| !decided.contains(&finding.id)).collect();
+    let fresh = findings.into_iter().filter(is_fresh).collect();
     for ((tx, protocol), mut group) in by_transaction(fresh) {
         group.sort_by(|a, b| b.score.cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
         let alarming = policy.is_alarming(&group);

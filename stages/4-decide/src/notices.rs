@@ -17,6 +17,13 @@ pub fn notices(incident: &Incident, event: &IncidentEvent) -> Vec<Notice> {
             let lines = vec![finding.evidence.to_string(), format!("transaction {}", finding.tx.hash)];
             vec![notice(incident, "detected", Audience::Responders, title, lines)]
         }
+        IncidentEvent::FindingWithdrawn { finding } if incident.findings.is_empty() => {
+            let title = format!("the attack on '{}' left the chain", incident.protocol);
+            let lines = vec![
+                "every finding was in a block that was reorganised away; it may be mined again".to_owned(),
+            ];
+            vec![notice(incident, &format!("withdrawn {}", finding.0), Audience::Responders, title, lines)]
+        }
         IncidentEvent::Triaged { severity, rationale } => {
             let title = format!("severity {severity} on '{}'", incident.protocol);
             vec![notice(
@@ -27,28 +34,12 @@ pub fn notices(incident: &Incident, event: &IncidentEvent) -> Vec<Notice> {
                 vec![rationale.clone()],
             )]
         }
-        IncidentEvent::PlanRefused { plan, rule } => {
-            let title = format!("a {} waits for a person", named(incident, *plan));
-            vec![notice(incident, &format!("refused {plan}"), Audience::Signers, title, vec![rule.clone()])]
-        }
-        IncidentEvent::StepLanded { receipt } if !receipt.success => {
-            let title = format!("a step of the {} failed on chain", named(incident, receipt.plan));
-            let lines = vec![format!("transaction {}", receipt.tx_hash)];
-            vec![notice(incident, &format!("failed {}", receipt.tx_hash), Audience::Responders, title, lines)]
-        }
-        IncidentEvent::StepHeld { plan, step, why } => {
-            let title = format!("a step of the {} is held", named(incident, *plan));
-            let occasion = format!("held {plan} {step} {why}");
-            vec![notice(incident, &occasion, Audience::Responders, title, vec![why.clone()])]
-        }
-        IncidentEvent::EffectsChecked { verification } if !verification.passed() => {
-            let title = format!("the {} did not take effect", named(incident, verification.plan));
-            let failed = verification.effects.iter().filter(|(_, held)| !held);
-            let lines = failed.map(|(what, _)| format!("does not hold: {what}")).collect();
-            let occasion = format!("ineffective {} {}", verification.plan, verification.step);
-            vec![notice(incident, &occasion, Audience::Responders, title, lines)]
-        }
-        IncidentEvent::PlanCompleted { plan } => completed(incident, *plan),
+        IncidentEvent::PlanRefused { .. }
+        | IncidentEvent::StepLanded { .. }
+        | IncidentEvent::StepReverted { .. }
+        | IncidentEvent::StepHeld { .. }
+        | IncidentEvent::EffectsChecked { .. }
+        | IncidentEvent::PlanCompleted { .. } => execution(incident, event),
         IncidentEvent::Investigated { root_cause, loss_wad, .. } => {
             let title = format!("the incident on '{}' is investigated", incident.protocol);
             let lines = vec![root_cause.clone(), format!("loss {} in value", format_value(*loss_wad))];
@@ -64,9 +55,6 @@ pub fn notices(incident: &Incident, event: &IncidentEvent) -> Vec<Notice> {
         | IncidentEvent::Simulated { .. }
         | IncidentEvent::PlanChosen { .. }
         | IncidentEvent::PlanApproved { .. }
-        | IncidentEvent::StepLanded { .. }
-        | IncidentEvent::StepReverted { .. }
-        | IncidentEvent::EffectsChecked { .. }
         | IncidentEvent::RemedyJudged { .. }
         | IncidentEvent::ClaimPaid { .. }
         | IncidentEvent::FalseAlarm
@@ -75,10 +63,48 @@ pub fn notices(incident: &Incident, event: &IncidentEvent) -> Vec<Notice> {
     }
 }
 
+/// What becomes of plans: whatever needs a person, and whatever changes for the users.
+fn execution(incident: &Incident, event: &IncidentEvent) -> Vec<Notice> {
+    let tell = |audience, occasion: String, title: String, lines| {
+        vec![notice(incident, &occasion, audience, title, lines)]
+    };
+    match event {
+        IncidentEvent::PlanRefused { plan, rule } => {
+            let title = format!("a {} waits for a person", named(incident, *plan));
+            tell(Audience::Signers, format!("refused {plan}"), title, vec![rule.clone()])
+        }
+        IncidentEvent::StepLanded { receipt } if !receipt.success => {
+            let title = format!("a step of the {} failed on chain", named(incident, receipt.plan));
+            let (tx, occasion) = (receipt.tx_hash, format!("failed {}", receipt.tx_hash));
+            tell(Audience::Responders, occasion, title, vec![format!("transaction {tx}")])
+        }
+        IncidentEvent::StepReverted { plan, step, block } => {
+            let title = format!("a step of the {} left the chain and is sent again", named(incident, *plan));
+            let lines = vec![format!("block {} ({}) was reorganised away", block.number, block.hash)];
+            tell(Audience::Responders, format!("left {plan} {step} {}", block.hash), title, lines)
+        }
+        IncidentEvent::StepHeld { plan, step, why } => {
+            let title = format!("a step of the {} is held", named(incident, *plan));
+            tell(Audience::Responders, format!("held {plan} {step} {why}"), title, vec![why.clone()])
+        }
+        IncidentEvent::EffectsChecked { verification } if !verification.passed() => {
+            let title = format!("the {} did not take effect", named(incident, verification.plan));
+            let failed = verification.effects.iter().filter(|(_, held)| !held);
+            let lines = failed.map(|(what, _)| format!("does not hold: {what}")).collect();
+            let occasion = format!("ineffective {} {}", verification.plan, verification.step);
+            tell(Audience::Responders, occasion, title, lines)
+        }
+        IncidentEvent::PlanCompleted { plan } => completed(incident, *plan),
+        _ => Vec::new(),
+    }
+}
+
 fn completed(incident: &Incident, plan: PlanHash) -> Vec<Notice> {
     let Some(record) = incident.plans.get(&plan) else { return Vec::new() };
     let lines = vec![record.plan.title.clone()];
-    let occasion = format!("completed {plan}");
+    // The block makes it another occasion when the plan completes again after a reorganisation.
+    let block = record.verifications.values().next_back().map(|verification| verification.block.hash);
+    let occasion = format!("completed {plan} {}", block.unwrap_or_default());
     let tell = |audience, title: &str| {
         notice(incident, &format!("{occasion} {title}"), audience, title.to_owned(), lines.clone())
     };

@@ -291,6 +291,13 @@ impl Sender {
             return self.carry_on(nonce, at, None).await;
         }
         let chain_nonce = self.check_chain_and_nonce().await?;
+        // An open step whose incident ended is not sent for its own sake. Where it stands in the way of another step,
+        // its signature is handed over again: it was public before, and only a block that holds it frees the lane.
+        if let Some(open) = lane.open().next()
+            && let Some(newest) = open.newest()
+        {
+            self.resend(open, newest).await;
+        }
         let request = StepRequest { plan, step, gas_limit: 0, chain_nonce, at };
         self.gate.check(request).await?;
         let ((), gas_limit, market) =

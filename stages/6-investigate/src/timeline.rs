@@ -90,20 +90,14 @@ fn incident_event(event: &IncidentEvent, labels: &Labels) -> String {
             let contains =
                 if simulation.contains_attack() { "stops the attack" } else { "does not stop the attack" };
             let broken = simulation.honest_broken();
-            let honest = simulation.honest.len();
+            let (honest, title) = (simulation.honest.len(), plain(&simulation.plan.title));
             format!(
-                "tried '{}' on a fork: it {contains}; {broken} of {honest} honest transactions fail with it",
-                plain(&simulation.plan.title)
+                "tried '{title}' on a fork: it {contains}; {broken} of {honest} honest transactions fail with it"
             )
         }
         IncidentEvent::PlanChosen { plan, rationale } => {
-            format!(
-                "chose plan {} ({}) '{}': {}",
-                plan.hash(),
-                plan.purpose,
-                plain(&plan.title),
-                plain(rationale)
-            )
+            let (hash, purpose, title) = (plan.hash(), plan.purpose, plain(&plan.title));
+            format!("chose plan {hash} ({purpose}) '{title}': {}", plain(rationale))
         }
         IncidentEvent::PlanApproved { plan } => format!("approved plan {plan}"),
         IncidentEvent::PlanRefused { plan, rule } => format!("refused plan {plan}: {}", plain(rule)),
@@ -114,7 +108,7 @@ fn incident_event(event: &IncidentEvent, labels: &Labels) -> String {
                 receipt.step, receipt.plan, receipt.block.number, receipt.tx_hash
             )
         }
-        IncidentEvent::StepReverted { plan, step } => {
+        IncidentEvent::StepReverted { plan, step, .. } => {
             format!("step {step} of plan {plan} left the chain and is open again")
         }
         IncidentEvent::StepHeld { plan, step, why } => {
@@ -279,7 +273,7 @@ mod tests {
             dust_raw: U256::ZERO,
         });
         let told = told(&[
-            record(1, Body::Incident(IncidentEvent::StepReverted { plan, step: 2 })),
+            record(1, Body::Incident(IncidentEvent::StepReverted { plan, step: 2, block: BLOCK })),
             record(
                 1,
                 Body::Incident(IncidentEvent::AllocationSettled { allocation, merkle_root: B256::ZERO }),

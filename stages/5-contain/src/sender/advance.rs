@@ -229,7 +229,7 @@ impl Sender {
 
     /// Hands over the newest signature again. A node that has it says so, which is no news; that it is asked by
     /// sending costs the same one call as asking and cannot come too late.
-    async fn resend(&self, entry: &Entry, newest: &Signature) -> Option<LaneUpdate> {
+    pub(super) async fn resend(&self, entry: &Entry, newest: &Signature) -> Option<LaneUpdate> {
         let delivery = deliver(&self.provider, &newest.raw).await;
         if matches!(delivery, Delivery::AlreadyKnown | Delivery::NonceTooLow) {
             return None;
