@@ -121,20 +121,3 @@ fn the_benchmark_measures_both_sides_on_the_same_gas() {
     assert_eq!(report.gas_used, blocks.iter().map(|block| block.gas_used).sum::<u64>());
     assert!(report.bare_ns > 0 && report.replay_ns > 0);
 }
-
-#[test]
-#[ignore = "a measurement, not a check; run it alone"]
-fn cost_of_the_facts_on_the_whole_archive() {
-    let Some(archive) = fixtures::archive() else { return };
-    for chain in CHAINS {
-        let blocks: Vec<_> =
-            fixtures::files(&archive, chain).iter().map(|path| fixtures::load(path)).collect();
-        let report = bench(&blocks, 11).unwrap();
-        println!(
-            "{chain}: bare {} Mgas/s, replay {} Mgas/s, ratio {}/1000",
-            report.bare_mgas_per_s(),
-            report.replay_mgas_per_s(),
-            report.ratio_permille
-        );
-    }
-}
