@@ -19,7 +19,7 @@ use cordon_model::block::{Block, ChainUpdate};
 use cordon_model::incident::{Incident, IncidentEvent, Standing};
 use cordon_model::log::{Actor, ChainEvent, Cursor, EventLog};
 use cordon_model::protocol::Protocol;
-use cordon_model::units::{BlockRef, ChainId, PlanHash};
+use cordon_model::units::{BlockRef, ChainId, IncidentId, PlanHash};
 use cordon_replay::{Replayer, Rules};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -58,6 +58,8 @@ pub struct Engine {
     pub(crate) senders: BTreeMap<Address, Sender>,
     pub(crate) interfaces: cordon_investigate::Interfaces,
     pub(crate) reports: Option<PathBuf>,
+    /// Failed responses in a row, by incident.
+    pub(crate) failures: BTreeMap<IncidentId, u32>,
 }
 
 impl Engine {
@@ -98,6 +100,7 @@ impl Engine {
             senders,
             interfaces: cordon_investigate::Interfaces::standard(),
             reports: None,
+            failures: BTreeMap::new(),
         };
         for path in &config.abis {
             let read = |source| EngineError::File { doing: "read", path: path.clone(), source };

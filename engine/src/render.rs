@@ -74,6 +74,7 @@ pub fn event(event: &IncidentEvent) -> (String, Vec<String>) {
             (format!("severity {severity}"), vec![plain(rationale)])
         }
         IncidentEvent::Simulated { simulation } => simulated(simulation),
+        IncidentEvent::NeedsPerson { why } => ("a person is needed".to_owned(), vec![plain(why)]),
         IncidentEvent::PlanChosen { plan, rationale } => {
             let mut lines = vec![plain(rationale)];
             lines.extend(plan_lines(plan));

@@ -22,6 +22,10 @@ const ROUNDS_MAX: usize = 16;
 /// Most levers of which combinations are tried: with three, seven options are simulated.
 const COMBINED_LEVERS_MAX: usize = 3;
 
+/// Failures of a response in a row after which people are told: a node that is away for a block or two is ordinary,
+/// half a minute of Ethereum is not.
+const FAILURES_UNTOLD_MAX: u32 = 3;
+
 impl Engine {
     /// Does what is due for every open incident. A failure is logged and tried again with the next block, except where
     /// the log itself fails.
@@ -31,11 +35,11 @@ impl Engine {
         let ids: Vec<IncidentId> = open.map(|incident| incident.id).collect();
         for id in ids {
             match self.respond_to(id).await {
-                Ok(()) => {}
-                Err(error) if error.is_of_the_log() => return Err(error),
-                Err(error) => {
-                    tracing::warn!(incident = %id, error = %chain(&error), "will be tried again with the next block")
+                Ok(()) => {
+                    self.failures.remove(&id);
                 }
+                Err(error) if error.is_of_the_log() => return Err(error),
+                Err(error) => self.failed(id, &chain(&error)).await?,
             }
         }
         Ok(())
@@ -62,6 +66,28 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// A response failed. The next block tries again; after a few people are told, because the attack goes on.
+    async fn failed(&mut self, id: IncidentId, error: &str) -> Result<(), EngineError> {
+        tracing::warn!(incident = %id, error, "will be tried again with the next block");
+        let failures = self.failures.get(&id).copied().unwrap_or_default().saturating_add(1);
+        self.failures.insert(id, failures);
+        if failures == FAILURES_UNTOLD_MAX {
+            let why = format!("the response failed {failures} times in a row: {error}");
+            return self.ask_for_person(id, why).await;
+        }
+        Ok(())
+    }
+
+    /// Records once per reason that a person is needed, so that people are told.
+    async fn ask_for_person(&mut self, id: IncidentId, why: String) -> Result<(), EngineError> {
+        tracing::warn!(incident = %id, why, "a person is needed");
+        if self.journal.incident(id).is_none_or(|incident| incident.needs_person.as_ref() == Some(&why)) {
+            return Ok(());
+        }
+        let event = IncidentEvent::NeedsPerson { why };
+        self.record(id, vec![Entry::by("engine", "it cannot go on by itself", event)]).await
     }
 
     async fn take(&mut self, id: IncidentId, kind: StepKind) -> Result<(), EngineError> {
@@ -104,8 +130,8 @@ impl Engine {
             ));
         }
         if entries.is_empty() {
-            tracing::warn!(incident = %id, "no lever can be pulled now: there is nothing to simulate");
-            return Ok(());
+            let why = "no lever can be pulled now, so there is no containment to try".to_owned();
+            return self.ask_for_person(id, why).await;
         }
         self.record(id, entries).await
     }
@@ -145,8 +171,8 @@ impl Engine {
             return Ok(());
         }
         let Some(choice) = cordon_decide::choose(&incident) else {
-            tracing::warn!(incident = %id, "no simulated option stops the attack: a person is needed");
-            return Ok(());
+            let why = "none of the simulated options stops the replayed attack".to_owned();
+            return self.ask_for_person(id, why).await;
         };
         let Some(simulation) = incident.simulations.get(choice.index) else { return Ok(()) };
         let plan = simulation.plan.hash();

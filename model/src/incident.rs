@@ -148,6 +148,8 @@ pub struct Incident {
     pub severity: Option<Severity>,
     /// Simulations, in order.
     pub simulations: Vec<Simulation>,
+    /// Why Cordon could not go on by itself, the newest reason.
+    pub needs_person: Option<String>,
     /// Plans by hash.
     pub plans: BTreeMap<PlanHash, PlanRecord>,
     /// Value lost according to the investigation, wad.
@@ -206,6 +208,7 @@ impl Incident {
             findings: vec![finding],
             severity: None,
             simulations: Vec::new(),
+            needs_person: None,
             plans: BTreeMap::new(),
             investigated_loss_wad: None,
             remedies: Vec::new(),
@@ -244,6 +247,7 @@ impl Incident {
             IncidentEvent::FindingWithdrawn { finding } => self.findings.retain(|known| known.id != *finding),
             IncidentEvent::Triaged { severity, .. } => self.severity = Some(*severity),
             IncidentEvent::Simulated { simulation } => self.simulations.push((**simulation).clone()),
+            IncidentEvent::NeedsPerson { why } => self.needs_person = Some(why.clone()),
             IncidentEvent::PlanChosen { plan, .. } => self.choose(plan)?,
             IncidentEvent::PlanApproved { plan } => self.decide_on(*plan, PlanStatus::Approved)?,
             IncidentEvent::PlanRefused { plan, .. } => self.decide_on(*plan, PlanStatus::Refused)?,

@@ -50,6 +50,11 @@ pub enum IncidentEvent {
         /// What the fork said.
         simulation: Box<Simulation>,
     },
+    /// Cordon cannot go on by itself: no lever is ready, no option stops the attack, or a step keeps failing.
+    NeedsPerson {
+        /// Why, for people.
+        why: String,
+    },
     /// A plan was chosen for execution.
     PlanChosen {
         /// The plan.
@@ -150,6 +155,7 @@ impl IncidentEvent {
             Self::FindingWithdrawn { .. } => "finding withdrawn",
             Self::Triaged { .. } => "triaged",
             Self::Simulated { .. } => "simulated",
+            Self::NeedsPerson { .. } => "needs a person",
             Self::PlanChosen { .. } => "plan chosen",
             Self::PlanApproved { .. } => "plan approved",
             Self::PlanRefused { .. } => "plan refused",

@@ -70,7 +70,7 @@ fn every_kind_of_record_has_a_sample() {
 }
 
 /// Number of names that [`kind`] can give.
-const KINDS: usize = 29;
+const KINDS: usize = 30;
 
 /// Names a record's kind. Without a wildcard on purpose: a new kind does not compile until it has a name here, and
 /// then the test above wants a sample of it.
@@ -86,6 +86,7 @@ fn kind(body: &Body) -> &'static str {
             | IncidentEvent::PlanApproved { .. }
             | IncidentEvent::PlanRefused { .. }
             | IncidentEvent::StepLanded { .. }
+            | IncidentEvent::NeedsPerson { .. }
             | IncidentEvent::StepReverted { .. }
             | IncidentEvent::StepHeld { .. }
             | IncidentEvent::EffectsChecked { .. }
@@ -153,6 +154,7 @@ fn incident_events() -> Vec<IncidentEvent> {
         IncidentEvent::Triaged { severity: Severity::Critical, rationale: "value is leaving".to_owned() },
         IncidentEvent::Simulated { simulation: Box::new(simulation()) },
         IncidentEvent::PlanChosen { plan: Box::new(self::plan()), rationale: "least harm".to_owned() },
+        IncidentEvent::NeedsPerson { why: "no option stops the attack".to_owned() },
         IncidentEvent::PlanApproved { plan },
         IncidentEvent::PlanRefused { plan, rule: "observe only".to_owned() },
         IncidentEvent::StepLanded { receipt: receipt() },
@@ -339,7 +341,11 @@ fn remedy(verdict: Verdict) -> Remedy {
         verdict,
         layout: vec![LayoutChange { label: "owner".to_owned(), what: "moved".to_owned(), breaking: true }],
         attack: vec![trial(Ground::BeforeAttack)],
-        honest_differences: vec![HonestDifference { tx_hash: hash(0x31), what: "gas".to_owned(), breaking: true }],
+        honest_differences: vec![HonestDifference {
+            tx_hash: hash(0x31),
+            what: "gas".to_owned(),
+            breaking: true,
+        }],
         honest_replayed: 12,
         plan: Some(plan()),
     }

@@ -34,6 +34,11 @@ pub fn notices(incident: &Incident, event: &IncidentEvent) -> Vec<Notice> {
                 vec![rationale.clone()],
             )]
         }
+        IncidentEvent::NeedsPerson { why } => {
+            let title = format!("Cordon cannot go on by itself on '{}'", incident.protocol);
+            let occasion = format!("needs a person: {why}");
+            vec![notice(incident, &occasion, Audience::Responders, title, vec![why.clone()])]
+        }
         IncidentEvent::PlanRefused { .. }
         | IncidentEvent::StepLanded { .. }
         | IncidentEvent::StepReverted { .. }

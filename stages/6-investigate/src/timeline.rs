@@ -95,6 +95,7 @@ fn incident_event(event: &IncidentEvent, labels: &Labels) -> String {
                 "tried '{title}' on a fork: it {contains}; {broken} of {honest} honest transactions fail with it"
             )
         }
+        IncidentEvent::NeedsPerson { why } => format!("asked for a person: {}", plain(why)),
         IncidentEvent::PlanChosen { plan, rationale } => {
             let (hash, purpose, title) = (plan.hash(), plan.purpose, plain(&plan.title));
             format!("chose plan {hash} ({purpose}) '{title}': {}", plain(rationale))
@@ -177,6 +178,7 @@ fn later_event(event: &IncidentEvent, labels: &Labels) -> String {
         | IncidentEvent::FindingWithdrawn { .. }
         | IncidentEvent::Triaged { .. }
         | IncidentEvent::Simulated { .. }
+        | IncidentEvent::NeedsPerson { .. }
         | IncidentEvent::PlanChosen { .. }
         | IncidentEvent::PlanApproved { .. }
         | IncidentEvent::PlanRefused { .. }
