@@ -5,13 +5,14 @@
 //! once, each with its key, its value and what was expected. Secrets never stand in the file: it names the
 //! environment variables that hold them. Must never: touch the network, so that `cordon check` runs offline.
 
+mod checks;
 pub mod raw;
 
 use crate::config::raw::{RawAccount, RawAsset, RawChain, RawConfig, RawLever, RawProtocol, RawSigner};
 use alloy_primitives::{Address, Selector, U256, keccak256};
 use cordon_model::protocol::{AccountView, AssetSpec, Capability, Price, ProtectedContract, Protocol};
 use cordon_model::units::{Asset, CapabilityId, ChainId, ProtocolId};
-use std::collections::BTreeSet;
+use cordon_replay::RulesError;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -191,22 +192,24 @@ impl Resolver<'_> {
     fn config(&mut self, raw: RawConfig) -> Option<Config> {
         let chain = self.chain(raw.chain);
         let chain_id = chain.as_ref().map_or(ChainId(0), |chain| chain.id);
+        let before = self.problems.len();
         let mut protocols = Vec::new();
         let mut abis = Vec::new();
         for (index, protocol) in raw.protocol.into_iter().enumerate() {
             abis.extend(protocol.abi.iter().map(|path| self.folder.join(path)));
             protocols.extend(self.protocol(&format!("protocol[{index}]"), protocol, chain_id));
         }
-        if protocols.is_empty() && self.problems.is_empty() {
-            self.problem::<()>("protocol", "nothing", "at least one [[protocol]] to protect");
-        }
-        self.unique("protocol", protocols.iter().map(|protocol| protocol.id.0.clone()).collect());
         let mut signers = Vec::new();
         for (index, signer) in raw.signer.into_iter().enumerate() {
             signers.extend(self.signer(&format!("signer[{index}]"), signer));
         }
-        self.check_authorities(&protocols, &signers);
+        if self.problems.len() == before {
+            // An entry that was not understood is missing from the lists, so what refers to it would be blamed too.
+            self.check_protocols(&protocols);
+            self.check_signers(&signers, &protocols);
+        }
         self.check_units(&raw.detector, &raw.channel);
+        self.check_policy(&raw.policy);
         for path in abis.iter().filter(|path| !path.is_file()) {
             self.problem::<()>("protocol.abi", path.display(), "a file with an artifact or a JSON ABI");
         }
@@ -224,35 +227,52 @@ impl Resolver<'_> {
     }
 
     fn chain(&mut self, raw: RawChain) -> Option<Chain> {
-        let rpc = match (raw.rpc, raw.rpc_env) {
-            (Some(url), None) => Some(url),
-            (None, Some(name)) => std::env::var(&name)
-                .ok()
-                .or_else(|| self.problem("chain.rpc_env", name, "a set environment variable")),
-            (Some(_), Some(_)) => self.problem("chain.rpc", "both rpc and rpc_env", "exactly one of them"),
-            (None, None) => {
-                self.problem("chain.rpc", "nothing", "a node's URL, or rpc_env with the variable that has it")
-            }
-        }?;
-        let known = ["http://", "https://", "ws://", "wss://"];
-        if !known.iter().any(|scheme| rpc.starts_with(scheme)) {
-            // The URL itself may carry an API key, so it is not repeated.
-            return self.problem(
-                "chain.rpc",
-                "another scheme",
-                "a URL that starts with http, https, ws or wss",
-            );
-        }
-        if let Some(name) = &raw.hardfork
-            && let Err(error) = cordon_replay::Rules::new(ChainId(raw.id), Some(name))
-        {
-            return self.problem("chain.hardfork", name, error.to_string());
+        let rpc = self.rpc(raw.rpc, raw.rpc_env);
+        if let Err(error) = cordon_replay::Rules::new(ChainId(raw.id), raw.hardfork.as_deref()) {
+            let found = raw.hardfork.as_deref().unwrap_or("nothing");
+            let expected = match error {
+                RulesError::UnknownHardfork { known, .. } => format!("one of {known}"),
+                RulesError::UnknownChain { chain_id, known } => format!(
+                    "the hardfork that chain {chain_id} runs, since its schedule is not built in: one of {known}"
+                ),
+            };
+            self.problem::<()>("chain.hardfork", found, expected);
         }
         if raw.poll_interval_ms == 0 {
-            return self.problem("chain.poll_interval_ms", 0, "at least 1");
+            self.problem::<()>("chain.poll_interval_ms", 0, "at least 1");
         }
         let (start_block, poll_interval_ms) = (raw.start_block, raw.poll_interval_ms);
-        Some(Chain { id: ChainId(raw.id), rpc, hardfork: raw.hardfork, start_block, poll_interval_ms })
+        Some(Chain { id: ChainId(raw.id), rpc: rpc?, hardfork: raw.hardfork, start_block, poll_interval_ms })
+    }
+
+    fn rpc(&mut self, rpc: Option<String>, rpc_env: Option<String>) -> Option<String> {
+        let (key, rpc) = match (rpc, rpc_env) {
+            (Some(url), None) => ("chain.rpc", url),
+            (None, Some(name)) => match std::env::var(&name) {
+                Ok(url) => ("chain.rpc_env", url),
+                Err(_) => return self.problem("chain.rpc_env", name, "a set environment variable"),
+            },
+            (Some(_), Some(_)) => {
+                return self.problem("chain.rpc", "both rpc and rpc_env", "exactly one of them");
+            }
+            (None, None) => {
+                let expected = "a node's URL, or rpc_env with the variable that has it";
+                return self.problem("chain.rpc", "nothing", expected);
+            }
+        };
+        // The URL itself may carry an API key, so it is not repeated.
+        let known = ["http://", "https://", "ws://", "wss://"];
+        if !known.iter().any(|scheme| rpc.starts_with(scheme)) {
+            return self.problem(key, "another scheme", "a URL that starts with http, https, ws or wss");
+        }
+        if url::Url::parse(&rpc).ok().is_none_or(|url| !url.has_host()) {
+            return self.problem(
+                key,
+                "no usable host",
+                "a URL with a host, such as https://node.example:8545",
+            );
+        }
+        Some(rpc)
     }
 
     fn protocol(&mut self, key: &str, raw: RawProtocol, chain_id: ChainId) -> Option<Protocol> {
@@ -277,8 +297,6 @@ impl Resolver<'_> {
         for (index, lever) in raw.lever.into_iter().enumerate() {
             capabilities.extend(self.lever(&format!("{key}.lever[{index}]"), lever));
         }
-        let names = capabilities.iter().map(|lever: &Capability| lever.id.0.clone()).collect();
-        self.unique(&format!("{key}.lever"), names);
         let id = ProtocolId(raw.id);
         Some(Protocol { id, chain_id, contracts, assets, account_views, capabilities })
     }
@@ -351,50 +369,6 @@ impl Resolver<'_> {
             }
         };
         Some(Signer { address, keystore: self.folder.join(raw.keystore), password })
-    }
-
-    /// A granted lever without a key would fail at the worst moment.
-    fn check_authorities(&mut self, protocols: &[Protocol], signers: &[Signer]) {
-        for lever in protocols.iter().flat_map(|protocol| &protocol.capabilities) {
-            let granted = lever.grant == cordon_model::protocol::Grant::Automatic;
-            if granted && !signers.iter().any(|signer| signer.address == lever.authority) {
-                let key = format!("lever '{}'.authority", lever.id);
-                self.problem::<()>(
-                    &key,
-                    lever.authority,
-                    "an account with a [[signer]], since the lever is granted",
-                );
-            }
-        }
-    }
-
-    fn check_units(
-        &mut self,
-        detectors: &[cordon_detect::DetectorConfig],
-        channels: &[cordon_notify::ChannelConfig],
-    ) {
-        if detectors.is_empty() {
-            self.problem::<()>("detector", "nothing", "at least one [[detector]]");
-        }
-        for (index, detector) in detectors.iter().enumerate() {
-            if let Err(error) = detector.build() {
-                self.problem::<()>(&format!("detector[{index}]"), error, "a valid detector");
-            }
-        }
-        for (index, channel) in channels.iter().enumerate() {
-            if let Err(error) = channel.check() {
-                self.problem::<()>(&format!("channel[{index}]"), error, "a valid channel");
-            }
-        }
-    }
-
-    fn unique(&mut self, key: &str, names: Vec<String>) {
-        let mut seen = BTreeSet::new();
-        for name in names {
-            if !seen.insert(name.clone()) {
-                self.problem::<()>(&format!("{key}.id"), name, "an id that no other entry has");
-            }
-        }
     }
 
     fn address(&mut self, key: &str, text: &str) -> Option<Address> {

@@ -147,6 +147,7 @@ impl Engine {
     /// [`EngineError`] where the chain cannot be judged; nothing was passed over, so the same event may be handled
     /// again. What fails in the response is logged and tried again with the next block.
     pub async fn handle(&mut self, event: Event) -> Result<(), EngineError> {
+        self.journal.refresh().await?;
         match event {
             Event::Chain(ChainUpdate::Applied(block)) => {
                 self.judge(Arc::new(*block)).await?;
@@ -167,11 +168,16 @@ impl Engine {
     /// # Errors
     /// [`EngineError`] where the log cannot be written.
     pub async fn resume(&mut self, head: Arc<Block>) -> Result<(), EngineError> {
+        self.stand_at(head);
+        self.respond().await
+    }
+
+    /// Takes a block as the newest one without judging it.
+    pub fn stand_at(&mut self, head: Arc<Block>) {
         self.stamp = Stamp { at_s: head.timestamp_s, at_block: head.number };
         if self.history.at(head.number).is_none() {
             self.history.push(Past { block: head, executions: Vec::new() });
         }
-        self.respond().await
     }
 
     /// Fills the history with a block that was judged before, without judging it again.
@@ -205,9 +211,16 @@ impl Engine {
         }
         let known: Vec<&Incident> = self.journal.incidents().collect();
         let assignments = cordon_decide::correlate(findings, &known, &self.policy);
-        let incidents =
-            assignments.into_iter().map(|assignment| (assignment.incident, entries(assignment))).collect();
+        let incidents = assignments
+            .into_iter()
+            .map(|assignment| (assignment.incident, entries(assignment, &self.policy)))
+            .collect();
         let mut cursor = self.cursor.clone();
+        if let (None, Some(number)) = (cursor.head(), block.number.checked_sub(1)) {
+            // Where a watch begins there is nothing to judge before it; but if its first block leaves the chain, it must
+            // be known on what the next one has to build.
+            cursor.push(BlockRef { number, hash: block.parent_hash });
+        }
         cursor.push(block.block_ref());
         self.journal.append(stamp, Entries { incidents, chain, cursor: Some(cursor.clone()) }).await?;
         (self.cursor, self.stamp) = (cursor, stamp);
@@ -290,7 +303,9 @@ pub(crate) fn abi_of(json: &str) -> String {
     artifact.and_then(|artifact| Some(artifact.get("abi")?.to_string())).unwrap_or_else(|| json.to_owned())
 }
 
-fn entries(assignment: cordon_decide::Assignment) -> Vec<Entry> {
+/// The events of an assignment. An incident is triaged in the batch that opens it, so that the first notice already says
+/// how bad it is.
+fn entries(assignment: cordon_decide::Assignment, policy: &Policy) -> Vec<Entry> {
     let (incident, chain_id, opens) = (assignment.incident, assignment.chain_id, assignment.opens);
     let protocol = assignment.protocol;
     let entry = |(index, finding): (usize, cordon_model::finding::Finding)| {
@@ -303,7 +318,13 @@ fn entries(assignment: cordon_decide::Assignment) -> Vec<Entry> {
         };
         Entry { actor: Actor::Cordon("detect".to_owned()), why, event }
     };
-    assignment.findings.into_iter().enumerate().map(entry).collect()
+    let mut entries: Vec<Entry> = assignment.findings.into_iter().enumerate().map(entry).collect();
+    if let (true, Ok(Some(incident))) = (opens, Incident::fold(entries.iter().map(|entry| &entry.event))) {
+        let (severity, rationale) = cordon_decide::triage(&incident, policy);
+        let triaged = IncidentEvent::Triaged { severity, rationale };
+        entries.push(Entry::by("decide", "severity follows from the findings", triaged));
+    }
+    entries
 }
 
 /// Chain time at a height; the height alone where the chain became shorter.

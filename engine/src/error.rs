@@ -4,6 +4,7 @@
 
 use crate::config::ConfigError;
 use crate::journal::JournalError;
+use cordon_model::log::LogError;
 use std::path::PathBuf;
 
 /// What kind of failure it is, for the caller's exit code.
@@ -138,6 +139,9 @@ impl EngineError {
     #[must_use]
     pub fn is_of_the_log(&self) -> bool {
         match self {
+            // Somebody else wrote first: it is read and decided again.
+            Self::Journal(JournalError::Log(LogError::Conflict { .. }))
+            | Self::Log(LogError::Conflict { .. }) => false,
             Self::Journal(_) | Self::Log(_) | Self::Lane(_) => true,
             Self::Send(error) => {
                 matches!(**error, cordon_contain::SendError::Log(_) | cordon_contain::SendError::Lane(_))

@@ -6,7 +6,8 @@
 
 use cordon_model::incident::{IllegalTransition, Incident, IncidentEvent};
 use cordon_model::log::{
-    Actor, Append, Batch, Body, ChainEvent, Cursor, EventLog, FORMAT_VERSION, LogError, Record, StreamId,
+    Actor, Append, Batch, Body, ChainEvent, Cursor, EventLog, FORMAT_VERSION, LogError, Record, Stored,
+    StreamId,
 };
 use cordon_model::notice::OutboxEvent;
 use cordon_model::units::{ChainId, IncidentId};
@@ -17,6 +18,9 @@ use std::sync::Arc;
 /// How often an append is tried again when the outbox moved meanwhile: deliveries of at most this many notices can
 /// be recorded between reading a version and using it, and each try reads it afresh.
 const CONFLICT_TRIES_MAX: u32 = 16;
+
+/// Records read at once when others wrote: a page of a few megabytes.
+const REFRESH_RECORDS_MAX: u32 = 1_000;
 
 /// Newest block known when something is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -104,6 +108,8 @@ pub struct Journal {
     incidents: BTreeMap<IncidentId, Tracked>,
     outboxes: Vec<StreamId>,
     observer: Observer,
+    /// How much of the whole log has been read.
+    position: u64,
 }
 
 impl fmt::Debug for Journal {
@@ -127,9 +133,11 @@ impl Journal {
         observer: Observer,
     ) -> Result<Self, JournalError> {
         let mut incidents = BTreeMap::new();
+        let mut position = 0;
         for stream in log.streams(StreamId::INCIDENTS.to_owned()).await? {
             let stored = log.read(stream).await?;
             let version = stored.last().map_or(0, |stored| stored.version);
+            position = stored.last().map_or(position, |stored| position.max(stored.position));
             let mut incident = None;
             for entry in &stored {
                 if let Body::Incident(event) = &entry.record.body {
@@ -141,7 +149,7 @@ impl Journal {
             }
         }
         let outboxes = channels.iter().map(|channel| StreamId::outbox(channel)).collect();
-        Ok(Self { log, chain_id, incidents, outboxes, observer })
+        Ok(Self { log, chain_id, incidents, outboxes, observer, position })
     }
 
     /// The log itself.
@@ -161,6 +169,37 @@ impl Journal {
         self.incidents.get(&id).map(|tracked| &tracked.incident)
     }
 
+    /// Takes up what others appended to incidents: a person through the command line, or a judgement of a fix. True where
+    /// there was something.
+    ///
+    /// # Errors
+    /// The log cannot be read, or holds an event that does not fit.
+    pub async fn refresh(&mut self) -> Result<bool, JournalError> {
+        let mut news = false;
+        loop {
+            let stored = self.log.since(self.position, REFRESH_RECORDS_MAX).await?;
+            let Some(last) = stored.last() else { return Ok(news) };
+            self.position = last.position;
+            for entry in &stored {
+                news |= self.take(entry)?;
+            }
+        }
+    }
+
+    /// Folds one stored record of a known incident; what this journal wrote itself is known already.
+    fn take(&mut self, stored: &Stored) -> Result<bool, JournalError> {
+        let Body::Incident(event) = &stored.record.body else { return Ok(false) };
+        let of_stream = |tracked: &&mut Tracked| StreamId::incident(tracked.incident.id) == stored.stream;
+        let Some(tracked) = self.incidents.values_mut().find(of_stream) else { return Ok(false) };
+        if stored.version != tracked.version.saturating_add(1) {
+            return Ok(false);
+        }
+        tracked.incident = next(Some(tracked.incident.clone()), event)?;
+        tracked.version = stored.version;
+        (self.observer)(&tracked.incident, &stored.record);
+        Ok(true)
+    }
+
     /// Writes everything in one atomic batch, then tells the observer.
     ///
     /// # Errors
@@ -177,7 +216,6 @@ impl Journal {
             let mut records = Vec::new();
             for entry in list {
                 let after = next(incident, &entry.event)?;
-                notices.extend(cordon_decide::notices(&after, &entry.event));
                 let body = Body::Incident(entry.event);
                 let record = Record {
                     format: FORMAT_VERSION,
@@ -192,6 +230,12 @@ impl Journal {
                 incident = Some(after);
             }
             if let Some(incident) = incident {
+                // The incident as the whole batch leaves it: its severity, once known, is on every notice.
+                let events = records.iter().filter_map(|record: &Record| match &record.body {
+                    Body::Incident(event) => Some(event),
+                    Body::Lane(_) | Body::Outbox(_) | Body::Chain(_) => None,
+                });
+                notices.extend(events.flat_map(|event| cordon_decide::notices(&incident, event)));
                 let version =
                     expected_version.saturating_add(u64::try_from(records.len()).unwrap_or(u64::MAX));
                 changed.insert(id, Tracked { incident, version });

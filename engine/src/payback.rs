@@ -23,7 +23,8 @@ use cordon_recover::{AllocationInput, Losses, Method, Reimbursement, Reopening, 
 use std::collections::{BTreeMap, BTreeSet};
 
 /// `Transfer(address,address,uint256)` of ERC-20.
-const TRANSFER_TOPIC: B256 = b256!("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef");
+pub(crate) const TRANSFER_TOPIC: B256 =
+    b256!("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef");
 
 /// `balanceOf(address)` of ERC-20.
 const BALANCE_OF: [u8; 4] = [0x70, 0xa0, 0x82, 0x31];

@@ -90,6 +90,9 @@ pub fn event(event: &IncidentEvent) -> (String, Vec<String>) {
             (format!("{plan} step {} is held: a person should look", step + 1), vec![plain(why)])
         }
         IncidentEvent::EffectsChecked { verification } => checked(verification),
+        IncidentEvent::PlanFailed { plan, why } => {
+            (format!("{plan} failed, another one is tried"), vec![plain(why)])
+        }
         IncidentEvent::PlanCompleted { plan } => {
             (format!("{plan} complete: every step landed and took effect"), none)
         }

@@ -62,7 +62,14 @@ impl Trials<'_> {
         for execution in self.history.honest(&suspects, u64::MAX, HONEST_TRIALS_MAX) {
             honest.push(honest_trial(&execution.transaction, &current, &planned).await?);
         }
-        Ok(Simulation { plan, head: head.block_ref(), plan_error, attack: trials, honest })
+        Ok(Simulation {
+            plan,
+            head: head.block_ref(),
+            covers: Vec::new(),
+            plan_error,
+            attack: trials,
+            honest,
+        })
     }
 
     /// A fork of the state after a block.

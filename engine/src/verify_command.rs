@@ -6,16 +6,24 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::fix::Candidate;
-use crate::watch::restore;
+use crate::watch::remember;
 use alloy_primitives::{Address, Bytes};
 use cordon_eradicate::Artifact;
-use cordon_ingest::JsonRpc;
 use cordon_ingest::sources::json_rpc;
-use cordon_model::log::EventLog;
+use cordon_ingest::{Advance, ChainSource, JsonRpc};
+use cordon_model::block::ChainUpdate;
+use cordon_model::log::{Cursor, EventLog};
 use cordon_model::remedy::Remedy;
 use cordon_store::SqliteLog;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Blocks before the attack whose honest transactions a fix is compared on: as many as fit beside the attack into the
+/// history.
+const HONEST_BLOCKS: u64 = 64;
+
+/// Blocks of the attack that are executed again; later strikes repeat the first ones.
+const ATTACK_BLOCKS_MAX: u64 = 64;
 
 /// A fix to verify, as typed.
 #[derive(Debug, Clone)]
@@ -52,11 +60,22 @@ pub async fn verify_fix(config: &Config, request: &FixRequest) -> Result<Remedy,
     };
     let dossier = crate::incidents::one(&config.store, &request.incident).await?;
     let log: Arc<dyn EventLog> = Arc::new(SqliteLog::open(&config.store).await?);
-    let (_, provider) = JsonRpc::connect(&config.chain.rpc, json_rpc::Config::new(config.chain.id)).await?;
+    let (mut source, provider) =
+        JsonRpc::connect(&config.chain.rpc, json_rpc::Config::new(config.chain.id)).await?;
     // Judging a fix signs nothing, so no key is opened for it.
     let keyless = Config { signers: Vec::new(), ..config.clone() };
     let mut engine = Engine::open(&keyless, provider.clone(), log, Box::new(|_, _| {})).await?;
-    restore(&keyless, &mut engine, provider).await?;
+    // Only the attack, honest use before it, and the newest block are needed, however long ago it was.
+    let attacked = dossier.incident.findings.iter().map(|finding| finding.tx.block.number);
+    if let (Some(first), Some(last)) = (attacked.clone().min(), attacked.max()) {
+        let last = last.min(first.saturating_add(ATTACK_BLOCKS_MAX));
+        let blocks = first.saturating_sub(HONEST_BLOCKS)..=last;
+        remember(&keyless, &mut engine, provider, blocks).await?;
+    }
+    let newest = Cursor { chain_id: config.chain.id, recent: Vec::new() };
+    if let Advance::Update(ChainUpdate::Applied(head)) = source.advance(&newest).await? {
+        engine.stand_at(Arc::new(*head));
+    }
     engine.verify_fix(dossier.incident.id, &candidate).await
 }
 

@@ -19,6 +19,7 @@ use cordon_model::log::{Cursor, EventLog};
 use cordon_notify::{ChannelConfig, Moment, Outbox};
 use cordon_store::SqliteLog;
 use std::num::NonZeroU64;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch::{Receiver, Sender, channel};
@@ -35,6 +36,9 @@ const OUTBOX_PERIOD: Duration = Duration::from_millis(250);
 /// Most blocks that are executed again after a restart to know what an open incident is about. It is time that the
 /// containment waits for, so it is kept to what nodes without an archive hold and a few seconds.
 const BACKFILL_BLOCKS_MAX: u64 = 64;
+
+/// Failures of the node that are waited out while blocks are executed again: two seconds of it.
+const REMEMBER_FAILURES_MAX: u32 = 8;
 
 /// Blocks before the first finding that are executed again after a restart, for honest transactions to try.
 const BACKFILL_HONEST_BLOCKS: u64 = 16;
@@ -87,34 +91,47 @@ async fn end(ended: Sender<bool>, deliveries: Vec<tokio::task::JoinHandle<()>>) 
     }
 }
 
-/// The loop: one update after the other, each handled to its end before the next is asked for.
+/// The loop: one update after the other, each handled to its end before the next is asked for. It may be dropped at
+/// any point, since the log knows what was done, so an interrupt does not wait for a node that hangs.
 async fn follow(
     source: &mut JsonRpc,
     engine: &mut Engine,
     mut stop: Receiver<bool>,
 ) -> Result<(), EngineError> {
     let mut pause = PAUSE_FIRST;
-    while !*stop.borrow() {
-        match step(source, engine).await {
-            Ok(Progress::Handled) => pause = PAUSE_FIRST,
+    while !*stop.borrow_and_update() {
+        let stepped = tokio::select! {
+            biased;
+            changed = stop.changed() => if changed.is_err() { return Ok(()) } else { continue },
+            stepped = step(source, engine) => stepped,
+        };
+        let trouble = match stepped {
+            Ok(Progress::Handled) => None,
+            Ok(Progress::End) => return Ok(()),
+            Ok(Progress::AtHead) if engine.is_unfinished() => Some(pause),
             Ok(Progress::AtHead) => {
-                pause = PAUSE_FIRST;
                 tokio::select! {
                     changed = stop.changed() => if changed.is_err() { return Ok(()) },
                     hint = source.wait() => if let Err(error) = hint { tracing::warn!(error = %chain(&error), "hint lost") },
                 }
+                None
             }
-            Ok(Progress::End) => return Ok(()),
             Err(error) if is_transient(&error) => {
-                tracing::warn!(error = %chain(&error), pause_ms = pause.as_millis(), "the node fails, trying again");
+                tracing::warn!(error = %chain(&error), pause_ms = pause.as_millis(), "trying again");
+                Some(pause)
+            }
+            Err(error) => return Err(error),
+        };
+        pause = match trouble {
+            None => PAUSE_FIRST,
+            Some(pause) => {
                 tokio::select! {
                     changed = stop.changed() => if changed.is_err() { return Ok(()) },
                     () = tokio::time::sleep(pause) => {}
                 }
-                pause = pause.saturating_mul(2).min(PAUSE_MAX);
+                pause.saturating_mul(2).min(PAUSE_MAX)
             }
-            Err(error) => return Err(error),
-        }
+        };
     }
     Ok(())
 }
@@ -131,17 +148,21 @@ async fn step(source: &mut JsonRpc, engine: &mut Engine) -> Result<Progress, Eng
             engine.handle(Event::Chain(update)).await?;
             Ok(Progress::Handled)
         }
-        Advance::AtHead => Ok(Progress::AtHead),
+        Advance::AtHead => {
+            engine.retry().await?;
+            Ok(Progress::AtHead)
+        }
         Advance::End => Ok(Progress::End),
     }
 }
 
-/// Whether trying again can help: the node was away or lagged. A failing log or a wrong configuration is no such case.
+/// Whether trying again can help: the node was away or lagged, or somebody else wrote first. A failing log or a wrong
+/// configuration is no such case.
 fn is_transient(error: &EngineError) -> bool {
     match error {
         EngineError::Source(error) => error.is_transient(),
         EngineError::Replay(_) | EngineError::Node { .. } => true,
-        _ => false,
+        error => !error.is_of_the_log() && matches!(error, EngineError::Journal(_) | EngineError::Log(_)),
     }
 }
 
@@ -158,35 +179,53 @@ fn source_config(config: &Config, start: StartAt) -> json_rpc::Config {
 
 /// After a restart: executes the blocks of open incidents again, so that they can be simulated, and takes up what was
 /// left undone.
-pub(crate) async fn restore(
-    config: &Config,
-    engine: &mut Engine,
-    provider: DynProvider,
-) -> Result<(), EngineError> {
+async fn restore(config: &Config, engine: &mut Engine, provider: DynProvider) -> Result<(), EngineError> {
     let Some(head) = engine.cursor().head() else { return Ok(()) };
     let open = engine.incidents().filter(|incident| incident.standing == Standing::Open);
     let findings = open.flat_map(|incident| &incident.findings).map(|finding| finding.tx.block.number);
     let Some(first) = findings.min() else { return Ok(()) };
     let oldest = head.number.saturating_sub(BACKFILL_BLOCKS_MAX);
-    let from =
-        first.saturating_sub(BACKFILL_HONEST_BLOCKS).max(oldest).max(config.chain.start_block.unwrap_or(0));
-    let mut source = JsonRpc::from_provider(provider, source_config(config, StartAt::Block(from.max(1))));
-    let mut cursor = Cursor { chain_id: config.chain.id, recent: Vec::new() };
-    let mut newest: Option<Arc<Block>> = None;
-    while cursor.head().is_none_or(|at| at.number < head.number) {
-        let Ok(Advance::Update(ChainUpdate::Applied(block))) = source.advance(&cursor).await else { break };
-        let block = Arc::new(*block);
-        cursor.push(block.block_ref());
-        if let Err(error) = engine.remember(Arc::clone(&block)).await {
-            tracing::warn!(block = block.number, error = %chain(&error), "could not be executed again after the restart");
-        }
-        newest = Some(block);
-    }
+    let from = first.saturating_sub(BACKFILL_HONEST_BLOCKS).max(oldest);
+    let newest = remember(config, engine, provider, from..=head.number).await?;
     match newest.filter(|block| block.hash == head.hash) {
         Some(block) => engine.resume(block).await,
         // The chain moved on while nobody watched; the loop will revert what left and go on from there.
         None => Ok(()),
     }
+}
+
+/// Executes judged blocks again without judging them, and returns the newest. A request that fails is tried again;
+/// a block whose state the node no longer has is passed over and said so.
+pub(crate) async fn remember(
+    config: &Config,
+    engine: &mut Engine,
+    provider: DynProvider,
+    blocks: RangeInclusive<u64>,
+) -> Result<Option<Arc<Block>>, EngineError> {
+    let first = (*blocks.start()).max(1);
+    let mut source = JsonRpc::from_provider(provider, source_config(config, StartAt::Block(first)));
+    let mut cursor = Cursor { chain_id: config.chain.id, recent: Vec::new() };
+    let mut newest: Option<Arc<Block>> = None;
+    let mut failures = 0;
+    while cursor.head().is_none_or(|at| at.number < *blocks.end()) {
+        let block = match source.advance(&cursor).await {
+            Ok(Advance::Update(ChainUpdate::Applied(block))) => Arc::new(*block),
+            Ok(Advance::Update(_) | Advance::AtHead | Advance::End) => break,
+            Err(error) if error.is_transient() && failures < REMEMBER_FAILURES_MAX => {
+                failures += 1;
+                tracing::warn!(error = %chain(&error), "trying again");
+                tokio::time::sleep(PAUSE_FIRST).await;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        cursor.push(block.block_ref());
+        if let Err(error) = engine.remember(Arc::clone(&block)).await {
+            tracing::warn!(block = block.number, error = %chain(&error), "could not be executed again");
+        }
+        newest = Some(block);
+    }
+    Ok(newest)
 }
 
 /// Delivers notices of one channel at its own pace, until the engine has ended and the queue was tried once more.

@@ -9,14 +9,14 @@ mod event;
 pub use event::IncidentEvent;
 
 use crate::allocation::Allocation;
-use crate::finding::{AttackClass, Finding};
+use crate::finding::{AttackClass, Evidence, Finding};
 use crate::plan::{Plan, Purpose, Receipt, Verification};
 use crate::remedy::{Remedy, Verdict};
 use crate::simulation::Simulation;
-use crate::units::{ChainId, IncidentId, PlanHash, ProtocolId};
+use crate::units::{ChainId, FindingId, IncidentId, PlanHash, ProtocolId};
 use alloy_primitives::{Address, U256};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// How bad an incident is, worst last.
@@ -105,6 +105,8 @@ pub enum PlanStatus {
     Refused,
     /// Landed and took effect.
     Completed,
+    /// Landed without effect, or can never land.
+    Failed,
 }
 
 /// A plan and what became of it.
@@ -154,6 +156,8 @@ pub struct Incident {
     pub plans: BTreeMap<PlanHash, PlanRecord>,
     /// Value lost according to the investigation, wad.
     pub investigated_loss_wad: Option<U256>,
+    /// Number of findings that the investigation knew.
+    pub investigated_findings: usize,
     /// Fixes judged, in order.
     pub remedies: Vec<Remedy>,
     /// Who is owed what.
@@ -211,6 +215,7 @@ impl Incident {
             needs_person: None,
             plans: BTreeMap::new(),
             investigated_loss_wad: None,
+            investigated_findings: 0,
             remedies: Vec::new(),
             allocation: None,
             paid_raw: BTreeMap::new(),
@@ -262,8 +267,12 @@ impl Incident {
                 let record = self.executing(verification.plan)?;
                 record.verifications.insert(verification.step, verification.clone());
             }
+            IncidentEvent::PlanFailed { plan, .. } => self.approved(*plan)?.status = PlanStatus::Failed,
             IncidentEvent::PlanCompleted { plan } => self.complete(*plan)?,
-            IncidentEvent::Investigated { loss_wad, .. } => self.investigated_loss_wad = Some(*loss_wad),
+            IncidentEvent::Investigated { loss_wad, .. } => {
+                self.investigated_loss_wad = Some(*loss_wad);
+                self.investigated_findings = self.findings.len();
+            }
             IncidentEvent::RemedyJudged { remedy } => self.remedies.push((**remedy).clone()),
             IncidentEvent::AllocationSettled { allocation, .. } => {
                 self.allocation = Some((**allocation).clone())
@@ -304,7 +313,7 @@ impl Incident {
         let record = self.plans.get_mut(&plan).ok_or("the plan was never chosen")?;
         match (record.status, to) {
             (PlanStatus::Chosen, _) | (PlanStatus::Refused, PlanStatus::Approved) => record.status = to,
-            (PlanStatus::Refused | PlanStatus::Approved | PlanStatus::Completed, _) => {
+            (PlanStatus::Refused | PlanStatus::Approved | PlanStatus::Completed | PlanStatus::Failed, _) => {
                 return Err("a plan is decided on once");
             }
         }
@@ -325,7 +334,9 @@ impl Incident {
         let record = self.plans.get_mut(&plan).ok_or("the plan was never chosen")?;
         match record.status {
             PlanStatus::Approved | PlanStatus::Completed => Ok(record),
-            PlanStatus::Chosen | PlanStatus::Refused => Err("only an approved plan is executed"),
+            PlanStatus::Chosen | PlanStatus::Refused | PlanStatus::Failed => {
+                Err("only an approved plan is executed")
+            }
         }
     }
 
@@ -366,6 +377,56 @@ impl Incident {
             .any(|record| record.plan.purpose == purpose && record.status == PlanStatus::Completed)
     }
 
+    /// The newest block in which a containment took effect.
+    #[must_use]
+    pub fn contained_at(&self) -> Option<u64> {
+        let completed = |record: &&PlanRecord| {
+            record.plan.purpose == Purpose::Contain && record.status == PlanStatus::Completed
+        };
+        let landed = |record: &PlanRecord| {
+            let receipts = record.receipts.values().map(|receipt| receipt.block.number);
+            let checks = record.verifications.values().map(|verification| verification.block.number);
+            receipts.max().or(checks.max())
+        };
+        self.plans.values().filter(completed).filter_map(landed).max()
+    }
+
+    /// Findings that no containment has answered yet: all of them before one took effect, later ones after it.
+    pub fn threat(&self) -> impl Iterator<Item = &Finding> {
+        let answered = self.contained_at();
+        self.findings
+            .iter()
+            .filter(move |finding| answered.is_none_or(|block| finding.tx.block.number > block))
+    }
+
+    /// True where a containment took effect and no value was lost after it.
+    #[must_use]
+    pub fn is_contained(&self) -> bool {
+        let loses = |finding: &Finding| matches!(finding.evidence, Evidence::ValueLoss { .. });
+        self.contained_at().is_some() && !self.threat().any(loses)
+    }
+
+    /// How many plans for this purpose have ended: the number of the next attempt.
+    #[must_use]
+    pub fn attempts(&self, purpose: Purpose) -> u32 {
+        let ended = |record: &&PlanRecord| {
+            let over = matches!(record.status, PlanStatus::Completed | PlanStatus::Failed);
+            record.plan.purpose == purpose && over
+        };
+        u32::try_from(self.plans.values().filter(ended).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Simulations that speak of the attack as it stands: of this attempt, and covering every finding of the threat.
+    pub fn current_simulations(&self) -> impl Iterator<Item = (usize, &Simulation)> {
+        let threat: BTreeSet<FindingId> = self.threat().map(|finding| finding.id).collect();
+        let attempt = self.attempts(Purpose::Contain);
+        let current = move |(_, simulation): &(usize, &Simulation)| {
+            let covers: BTreeSet<FindingId> = simulation.covers.iter().copied().collect();
+            simulation.plan.attempt == attempt && covers == threat
+        };
+        self.simulations.iter().enumerate().filter(current)
+    }
+
     /// The state that the phases add up to: the furthest phase that is done.
     #[must_use]
     pub fn state(&self) -> State {
@@ -378,7 +439,7 @@ impl Incident {
             State::Recovered
         } else if self.has_completed(Purpose::Eradicate) {
             State::Eradicated
-        } else if self.has_completed(Purpose::Contain) {
+        } else if self.is_contained() {
             if self.investigated_loss_wad.is_some() { State::Investigated } else { State::Contained }
         } else if self.severity.is_some() {
             State::Triaged
@@ -464,6 +525,7 @@ mod tests {
             chain_id: ChainId(1),
             title: "pause the vault".to_owned(),
             capability: None,
+            attempt: 0,
             steps: vec![step],
         }
     }

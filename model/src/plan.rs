@@ -22,6 +22,9 @@ pub struct Plan {
     pub title: String,
     /// Lever it pulls, for a containment.
     pub capability: Option<CapabilityId>,
+    /// How many plans for this purpose ended before it in the incident: a containment that failed, or was undone, is
+    /// done again by another plan with another hash.
+    pub attempt: u32,
     /// Steps in order; a step starts when the one before it took effect.
     pub steps: Vec<Step>,
 }

@@ -59,6 +59,8 @@ pub enum RemedyRule {
     AttackReproduced,
     /// Honest transactions behave the same.
     HonestUnchanged,
+    /// At least one honest transaction was replayed: otherwise nothing is known of honest use.
+    HonestReplayed,
 }
 
 impl fmt::Display for RemedyRule {
@@ -69,6 +71,7 @@ impl fmt::Display for RemedyRule {
             Self::AttackTakesNothing => "the replayed attack must take nothing",
             Self::AttackReproduced => "the replayed attack must do harm on the live code",
             Self::HonestUnchanged => "honest transactions must behave the same",
+            Self::HonestReplayed => "at least one honest transaction must have been replayed",
         })
     }
 }

@@ -4,7 +4,7 @@
 //! counts as proof of containment: a flag that reads "paused" does not.
 
 use crate::plan::Plan;
-use crate::units::BlockRef;
+use crate::units::{BlockRef, FindingId};
 use alloy_primitives::{Address, B256, Selector, U256};
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,8 @@ pub struct Simulation {
     pub plan: Plan,
     /// Newest block of the state it was tried on.
     pub head: BlockRef,
+    /// Findings that stood for the attack when it was tried; a later finding asks for another trial.
+    pub covers: Vec<FindingId>,
     /// Whether every call of the plan succeeded, and the reason where one did not.
     pub plan_error: Option<String>,
     /// The attack's transactions, each with and without the plan.

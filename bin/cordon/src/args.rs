@@ -14,8 +14,9 @@ Exit codes:
   2  the command line is wrong
   3  the configuration is wrong (the message names key, value and what was expected)
   4  the node cannot be used (unreachable, wrong chain, lying)
-  5  the answer is no: a replay mismatch, a refused fix, a drill that did not end as it should
-  6  a file cannot be used (archive, artifact, keystore, event log)
+  5  the answer is no: a replay mismatch, a refused fix, a drill that did not end as it should, a decision that does
+     not fit the incident
+  6  a file or folder cannot be used (archive, artifact, keystore, event log, folder for reports)
 
 Diagnostics go to standard error; CORDON_LOG=debug shows more of them.";
 
@@ -46,13 +47,15 @@ pub(crate) enum Command {
     Replay(Replay),
     /// Explain one transaction: decoded calls, movements of value, profit and loss.
     Inspect(Inspect),
-    /// Read incidents from the event log.
+    /// Read incidents from the event log, and decide about them, also while `watch` runs on the same log.
     #[command(subcommand)]
     Incident(Incident),
     /// Judge fixes.
     #[command(subcommand)]
     Fix(Fix),
     /// Check a configuration without touching the network, and say what is wrong where.
+    ///
+    /// The files that it names must be there: artifacts, keystores and password files.
     Check(WithConfig),
 }
 
@@ -74,7 +77,7 @@ pub(crate) struct Drill {
     /// Seed of everything that varies; the same seed gives the same bytes.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Folder for drill-report.md and drill-report.json.
+    /// Folder for drill-report.md and drill-report.json; it is made where its parent exists.
     #[arg(long, default_value = ".")]
     pub(crate) out: PathBuf,
 }
@@ -126,6 +129,46 @@ pub(crate) enum Incident {
     List(IncidentList),
     /// One incident with its whole log.
     Show(IncidentShow),
+    /// Allow a plan that waits or that the policy refused; a watcher on the same log then carries it out.
+    Approve(IncidentApprove),
+    /// Close an incident that is no attack.
+    FalseAlarm(IncidentEnd),
+    /// Close an incident that is done.
+    Close(IncidentEnd),
+}
+
+/// `cordon incident approve`
+#[derive(Debug, Args)]
+pub(crate) struct IncidentApprove {
+    /// Incident, as `incident list` prints it.
+    pub(crate) id: String,
+    /// Plan, as `incident show` prints it (such as pln-02c2a115), or its full hash.
+    pub(crate) plan: String,
+    /// Who decides. It is recorded as given: whoever may write the event log may decide.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) by: String,
+    /// Why, one sentence.
+    #[arg(long, value_name = "TEXT", default_value = "approved on the command line")]
+    pub(crate) why: String,
+    /// Event log.
+    #[arg(long, default_value = "cordon.sqlite")]
+    pub(crate) store: PathBuf,
+}
+
+/// `cordon incident false-alarm` and `cordon incident close`
+#[derive(Debug, Args)]
+pub(crate) struct IncidentEnd {
+    /// Incident, as `incident list` prints it.
+    pub(crate) id: String,
+    /// Who decides. It is recorded as given: whoever may write the event log may decide.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) by: String,
+    /// Why, one sentence.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) why: String,
+    /// Event log.
+    #[arg(long, default_value = "cordon.sqlite")]
+    pub(crate) store: PathBuf,
 }
 
 /// `cordon incident list`

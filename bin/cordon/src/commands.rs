@@ -2,16 +2,21 @@
 //!
 //! In: parsed arguments. Out: text or JSON lines on standard output. Must never print a secret or a node's URL.
 
-use crate::args::{Command, Cordon, Drill, Fix, Incident, Inspect, Replay, WithConfig};
+use crate::args::{Command, Cordon, Drill, Fix, Incident, IncidentEnd, Inspect, Replay, WithConfig};
 use anyhow::{Context, Result};
 use cordon_engine::drill::{self, DrillEvent, Verdict};
+use cordon_engine::incidents::{Decree, Ruling};
 use cordon_engine::{Config, EngineError, FixRequest, Kind, archive, incidents, inspect, watch};
-use std::io::Write;
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 /// The answer is no.
 const REFUSED: u8 = 5;
+
+/// Files that a drill leaves.
+const DRILL_REPORTS: [&str; 2] = ["drill-report.json", "drill-report.md"];
 
 /// Carries out a command.
 pub(crate) async fn run(arguments: Cordon) -> Result<ExitCode> {
@@ -20,7 +25,16 @@ pub(crate) async fn run(arguments: Cordon) -> Result<ExitCode> {
         Command::Watch(arguments) => follow(&arguments).await,
         Command::Replay(arguments) => replay(arguments).await,
         Command::Inspect(arguments) => explain(&arguments).await,
-        Command::Incident(Incident::List(arguments)) => {
+        Command::Incident(arguments) => incident(arguments).await,
+        Command::Fix(Fix::Verify(arguments)) => verify(arguments).await,
+        Command::Check(arguments) => check(&arguments),
+    }
+}
+
+/// Reads incidents, or records what a person decides about one.
+async fn incident(arguments: Incident) -> Result<ExitCode> {
+    match arguments {
+        Incident::List(arguments) => {
             let found = incidents::all(&arguments.store).await?;
             if arguments.json {
                 say_json(&found)?;
@@ -29,20 +43,31 @@ pub(crate) async fn run(arguments: Cordon) -> Result<ExitCode> {
             } else {
                 found.iter().try_for_each(|dossier| say(&dossier.line()))?;
             }
-            Ok(ExitCode::SUCCESS)
         }
-        Command::Incident(Incident::Show(arguments)) => {
+        Incident::Show(arguments) => {
             let dossier = incidents::one(&arguments.store, &arguments.id).await?;
-            if arguments.json {
-                say_json(&dossier)?
-            } else {
-                say(&dossier.lines().join("\n"))?
-            }
-            Ok(ExitCode::SUCCESS)
+            if arguments.json { say_json(&dossier)? } else { say(&dossier.lines().join("\n"))? }
         }
-        Command::Fix(Fix::Verify(arguments)) => verify(arguments).await,
-        Command::Check(arguments) => check(&arguments),
+        Incident::Approve(arguments) => {
+            let (ruling, by) = (Ruling::Approve { plan: arguments.plan }, arguments.by);
+            let decree = Decree { ruling, by, why: arguments.why };
+            say(&incidents::decide(&arguments.store, &arguments.id, &decree).await?.line())?;
+        }
+        Incident::FalseAlarm(arguments) => end(arguments, Ruling::FalseAlarm).await?,
+        Incident::Close(arguments) => end(arguments, Ruling::Close).await?,
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn end(arguments: IncidentEnd, ruling: Ruling) -> Result<()> {
+    let decree = Decree { ruling, by: arguments.by, why: arguments.why };
+    say(&incidents::decide(&arguments.store, &arguments.id, &decree).await?.line())
+}
+
+/// Whether the reader of standard output has left, as `head` does: it has what it wanted. Errors of the engine do not
+/// count, since a connection can break as well.
+pub(crate) fn reader_left(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
 /// Says on standard error what went wrong, with its causes.
@@ -82,6 +107,7 @@ async fn play(arguments: Drill) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let scenario = drill::scenario(&arguments.scenario)?;
+    prepare(&arguments.out)?;
     let chosen = drill::Drill { scenario, seed: arguments.seed, defended: !arguments.without_cordon };
     let mut failed = None;
     let report = drill::run(chosen, &mut |event: DrillEvent| {
@@ -89,24 +115,51 @@ async fn play(arguments: Drill) -> Result<ExitCode> {
         failed = failed.take().or(told.err());
     })
     .await?;
-    if let Some(error) = failed {
+    let json = serde_json::to_string_pretty(&report).context("serialising the report")?;
+    for (name, text) in DRILL_REPORTS.into_iter().zip([json, report.markdown()]) {
+        write(&arguments.out.join(name), &text)?;
+    }
+    // The reports are the result; who read only the beginning of the story still gets them.
+    if let Some(error) = failed.filter(|error| !reader_left(error)) {
         return Err(error);
     }
-    let json = serde_json::to_string_pretty(&report).context("serialising the report")?;
-    write(&arguments.out.join("drill-report.json"), &json)?;
-    write(&arguments.out.join("drill-report.md"), &report.markdown())?;
     if let Some((block, took)) = report.slowest {
         // Wall-clock time differs from run to run, so it stays out of everything that must not.
         let told = format!(
             "slowest block of this run: {block}, {} ms from its arrival to the end of the response",
             took.as_millis()
         );
-        writeln!(std::io::stderr(), "{told}").context("writing to standard error")?;
+        let _gone = writeln!(std::io::stderr(), "{told}");
     }
     Ok(match report.verdict {
         Verdict::AsExpected => ExitCode::SUCCESS,
         Verdict::Unexpected(_) => ExitCode::from(REFUSED),
     })
+}
+
+/// Finds out before a drill whether its reports can be written, and leaves nothing but the folder.
+fn prepare(folder: &Path) -> Result<()> {
+    let failed = |doing, path: &Path, source| EngineError::File { doing, path: path.to_owned(), source };
+    match std::fs::metadata(folder) {
+        Ok(found) if !found.is_dir() => {
+            let source = ErrorKind::NotADirectory.into();
+            return Err(failed("write reports to", folder, source).into());
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            std::fs::create_dir(folder).map_err(|source| failed("create the folder", folder, source))?;
+        }
+        Err(source) => return Err(failed("write reports to", folder, source).into()),
+    }
+    for path in DRILL_REPORTS.map(|name| folder.join(name)) {
+        let is_new = !path.exists();
+        let opened = OpenOptions::new().append(true).create(true).open(&path);
+        opened.map_err(|source| failed("write", &path, source))?;
+        if is_new {
+            std::fs::remove_file(&path).map_err(|source| failed("write", &path, source))?;
+        }
+    }
+    Ok(())
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
@@ -199,16 +252,19 @@ async fn verify(arguments: crate::args::FixVerify) -> Result<ExitCode> {
         init: arguments.init,
     };
     let remedy = cordon_engine::verify_fix(&config, &request).await?;
-    if arguments.json {
-        say_json(&remedy)?;
+    let told = if arguments.json {
+        say_json(&remedy)
     } else {
         let (title, lines) = cordon_engine::render::remedy(&remedy);
-        say(&title)?;
-        lines.iter().try_for_each(|line| say(&format!("    {line}")))?;
+        let lines: Vec<String> = lines.iter().map(|line| format!("\n    {line}")).collect();
+        say(&format!("{title}{}", lines.concat()))
+    };
+    // The plan is written although nobody may be reading any more.
+    if let Some(plan) = &remedy.plan {
+        write(&arguments.out, &serde_json::to_string_pretty(plan).context("serialising the plan")?)?;
     }
-    let Some(plan) = &remedy.plan else { return Ok(ExitCode::from(REFUSED)) };
-    write(&arguments.out, &serde_json::to_string_pretty(plan).context("serialising the plan")?)?;
-    Ok(ExitCode::SUCCESS)
+    told?;
+    Ok(if remedy.plan.is_some() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }
 
 fn check(arguments: &WithConfig) -> Result<ExitCode> {

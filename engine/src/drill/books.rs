@@ -6,8 +6,8 @@
 
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::payback::balance_of;
-use alloy_primitives::{Address, B256, Bytes, U256, b256};
+use crate::payback::{TRANSFER_TOPIC, balance_of};
+use alloy_primitives::{Address, Bytes, U256};
 use alloy_provider::Provider;
 use alloy_rpc_types_eth::Filter;
 use cordon_model::execution::ViewCall;
@@ -15,9 +15,6 @@ use cordon_model::units::{Asset, BlockRef};
 use cordon_recover::{Books, HolderLine, balance_sheet};
 use serde::Serialize;
 use std::collections::BTreeMap;
-
-/// `Transfer(address,address,uint256)` of ERC-20.
-const TRANSFER_TOPIC: B256 = b256!("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef");
 
 /// `totalSupply()` of ERC-20.
 const TOTAL_SUPPLY: [u8; 4] = [0x18, 0x16, 0x0d, 0xdd];

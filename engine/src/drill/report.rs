@@ -12,6 +12,7 @@ use crate::render;
 use crate::respond::attack_transactions;
 use alloy_primitives::{Address, I256};
 use cordon_model::incident::{Incident, Standing};
+use cordon_model::log::StreamId;
 use cordon_model::plan::Purpose;
 use cordon_model::report::Report;
 use cordon_model::units::{BlockRef, format_signed_units, format_units};
@@ -96,7 +97,7 @@ impl DrillReport {
         report.incidents = stage.engine.incidents().cloned().collect();
         report.slowest = Some(stage.slowest);
         if let Some(incident) = report.incidents.first().cloned() {
-            report.latency = latency(&incident);
+            report.latency = latency(&stage, &incident).await?;
             report.investigation = stage.engine.report(incident.id).await?;
             let labels = stage.engine.labels(&incident);
             report.investigation_markdown = report
@@ -140,6 +141,12 @@ impl DrillReport {
     /// The result in a few lines.
     #[must_use]
     pub fn summary(&self) -> Vec<String> {
+        if !self.defended {
+            return vec![format!(
+                "the attacker took {} dUSD",
+                format_signed_units(self.undefended_profit_raw, 18)
+            )];
+        }
         let dollars = |raw: I256| format!("{} dUSD", format_signed_units(raw, 18));
         let mut lines = vec![
             format!("incidents                      {}", self.incidents.len()),
@@ -193,12 +200,17 @@ impl DrillReport {
     }
 }
 
-fn latency(incident: &Incident) -> Option<Latency> {
+async fn latency(stage: &Stage, incident: &Incident) -> Result<Option<Latency>, EngineError> {
+    let records = stage.log.read(StreamId::incident(incident.id)).await?;
+    let detected_at = records.first().map(|stored| stored.record.at_block);
+    Ok(detected_at.and_then(|detected_at| latency_of(incident, detected_at)))
+}
+
+fn latency_of(incident: &Incident, detected_at: u64) -> Option<Latency> {
     let attacked_at = attack_transactions(incident).first()?.block.number;
     let contained = incident.plans.values().filter(|record| record.plan.purpose == Purpose::Contain);
     let contained_at =
         contained.flat_map(|record| record.receipts.values()).map(|receipt| receipt.block.number).max()?;
-    let detected_at = incident.findings.first()?.tx.block.number;
     Some(Latency { attacked_at, detected_at, contained_at })
 }
 

@@ -84,7 +84,7 @@ pub(super) struct Stage {
     pub(super) world: World,
     pub(super) engine: Engine,
     source: JsonRpc,
-    log: Arc<dyn EventLog>,
+    pub(super) log: Arc<dyn EventLog>,
     outbox: Outbox,
     shown: Shown,
     heard: Heard,

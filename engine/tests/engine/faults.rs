@@ -1,13 +1,16 @@
 //! Ways to make the log and the node fail at a chosen point.
 //!
-//! A [`Fuse`] stands for the death of a process: from the n-th commit on nothing works any more, and whether that
+//! A [`Rival`] stands for somebody else who writes just between the engine's read and its commit. A [`Fuse`] stands for the death of a process: from the n-th commit on nothing works any more, and whether that
 //! commit itself took effect is chosen. An [`Outage`] stands for a node that goes away in the middle of the work and is
 //! brought back by the test.
 
 use crate::node::Node;
 use alloy_json_rpc::RequestPacket;
 use alloy_transport::TransportFut;
-use cordon_model::log::{Batch, Cursor, EventLog, LogError, LogFuture, Stored, StreamId};
+use cordon_model::incident::IncidentEvent;
+use cordon_model::log::{
+    Actor, Append, Batch, Body, Cursor, EventLog, FORMAT_VERSION, LogError, LogFuture, Record, Stored, StreamId,
+};
 use cordon_model::units::ChainId;
 use cordon_range::{Chain, ChainTransport};
 use std::sync::Arc;
@@ -113,6 +116,76 @@ impl EventLog for FusedLog {
             self.alive()?;
             self.inner.cursor(chain_id).await
         })
+    }
+}
+
+/// Somebody who writes to an incident once, right before the n-th commit that rests on what the incident was.
+#[derive(Debug)]
+pub(crate) struct Rival {
+    left: AtomicI64,
+    spoke: AtomicBool,
+    event: IncidentEvent,
+}
+
+impl Rival {
+    /// Says `event` before commit number `at`, counted from one.
+    pub(crate) fn at(at: i64, event: IncidentEvent) -> Arc<Self> {
+        Arc::new(Self { left: AtomicI64::new(at), spoke: AtomicBool::new(false), event })
+    }
+
+    pub(crate) fn spoke(&self) -> bool {
+        self.spoke.load(Ordering::SeqCst)
+    }
+
+    async fn speak(&self, log: &dyn EventLog, stream: StreamId) -> Result<(), LogError> {
+        let expected_version = log.read(stream.clone()).await?.last().map_or(0, |stored| stored.version);
+        let (actor, why) = (Actor::Person("on call".to_owned()), "looked at it".to_owned());
+        let body = Body::Incident(self.event.clone());
+        let record = Record { format: FORMAT_VERSION, at_s: 0, at_block: 0, actor, why, body };
+        let append = Append { stream, expected_version, records: vec![record] };
+        log.commit(Batch { appends: vec![append], cursor: None }).await?;
+        self.spoke.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// A log into which a rival writes too.
+#[derive(Debug)]
+pub(crate) struct RivalLog {
+    pub(crate) inner: Arc<dyn EventLog>,
+    pub(crate) rival: Arc<Rival>,
+}
+
+impl EventLog for RivalLog {
+    fn commit(&self, batch: Batch) -> LogFuture<'_, ()> {
+        Box::pin(async move {
+            let known = |append: &&Append| {
+                append.stream.0.starts_with(StreamId::INCIDENTS) && append.expected_version > 0
+            };
+            let stream = batch.appends.iter().find(known).map(|append| append.stream.clone());
+            if let Some(stream) = stream
+                && self.rival.left.fetch_sub(1, Ordering::SeqCst) == 1
+            {
+                self.rival.speak(self.inner.as_ref(), stream).await?;
+            }
+            self.inner.commit(batch).await
+        })
+    }
+
+    fn read(&self, stream: StreamId) -> LogFuture<'_, Vec<Stored>> {
+        self.inner.read(stream)
+    }
+
+    fn streams(&self, prefix: String) -> LogFuture<'_, Vec<StreamId>> {
+        self.inner.streams(prefix)
+    }
+
+    fn since(&self, position: u64, limit: u32) -> LogFuture<'_, Vec<Stored>> {
+        self.inner.since(position, limit)
+    }
+
+    fn cursor(&self, chain_id: ChainId) -> LogFuture<'_, Option<Cursor>> {
+        self.inner.cursor(chain_id)
     }
 }
 

@@ -20,6 +20,8 @@ mod policy;
 #[cfg(test)]
 mod reorg;
 #[cfg(test)]
+mod repeat;
+#[cfg(test)]
 mod restart;
 #[cfg(test)]
 mod watchtower;

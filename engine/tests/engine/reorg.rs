@@ -5,7 +5,7 @@
 
 use crate::chain_edits::{MinedTx, hand_in_again, take_back};
 use crate::watchtower::{Grants, Tower, Watch};
-use cordon_engine::{Entries, Entry, Event, Journal};
+use cordon_engine::Event;
 use cordon_model::incident::{Incident, IncidentEvent, PlanStatus, Standing, State};
 use cordon_model::lane::LaneEvent;
 use cordon_model::log::{Body, ChainEvent, StreamId};
@@ -198,22 +198,12 @@ async fn the_process_is_restarted_in_the_middle_of_a_reorganisation() {
     assert_eq!((incident.id, incident.findings.len()), (before.id, before.findings.len()));
 }
 
-/// Ends the incident in a person's name, in a process of its own.
-async fn end(tower: &Tower, incident: &Incident, event: IncidentEvent) {
-    let log = tower.open_log().await;
-    let channels = ["terminal".to_owned()];
-    let mut journal = Journal::open(log, tower.chain_id(), &channels, Box::new(|_, _| {})).await.unwrap();
-    let entry = Entry::person("on call", "looked at it", event);
-    let stamp = cordon_engine::Stamp { at_s: 0, at_block: tower.chain().head().number };
-    journal.append(stamp, Entries::of(incident.id, vec![entry])).await.unwrap();
-}
-
 /// The incident was ended, then both blocks leave the chain, and the strike is mined again without the pause.
 async fn struck_again_after_the_end(event: IncidentEvent) -> (Tower, Watch, Incident) {
     let (tower, watch) = contained().await;
     let before = watch.incident();
     drop(watch);
-    end(&tower, &before, event).await;
+    tower.record_as_a_person(before.id, event).await;
     let mut watch = tower.wake().await;
     let strike = before.findings[0].tx;
     let dropped = of_actors(&tower, take_back(tower.chain(), 2));
@@ -257,7 +247,7 @@ async fn a_pause_that_left_after_the_end_does_not_block_the_next_containment() {
     let (mut tower, watch) = contained().await;
     let before = watch.incident();
     drop(watch);
-    end(&tower, &before, IncidentEvent::FalseAlarm).await;
+    tower.record_as_a_person(before.id, IncidentEvent::FalseAlarm).await;
     let mut watch = tower.wake().await;
     let dropped = take_back(tower.chain(), 1);
     hand_in_again(tower.chain(), of_actors(&tower, dropped));

@@ -10,16 +10,16 @@ use crate::faults::{CountedNode, Fuse, FusedLog, Outage};
 use crate::node;
 use alloy_primitives::{Address, B256, Bytes, keccak256};
 use alloy_provider::DynProvider;
-use cordon_engine::{Config, Engine, EngineError, Event};
+use cordon_engine::{Config, Engine, EngineError, Entries, Entry, Event, Journal, Stamp};
 use cordon_ingest::sources::json_rpc;
 use cordon_ingest::{Advance, ChainSource, JsonRpc, StartAt};
-use cordon_model::block::ChainUpdate;
+use cordon_model::block::{Block, ChainUpdate};
 use cordon_model::incident::{Incident, IncidentEvent, PlanRecord, Standing, State};
 use cordon_model::lane::{Intent, LaneEvent};
 use cordon_model::log::{Body, Cursor, EventLog, Record, StreamId};
 use cordon_model::notice::{Notice, OutboxEvent};
 use cordon_model::plan::Purpose;
-use cordon_model::units::{BlockRef, ChainId, NoticeId};
+use cordon_model::units::{BlockRef, ChainId, IncidentId, NoticeId};
 use cordon_notify::{Channel, DeliveryFuture, Moment, Outbox};
 use cordon_range::world::{AssetPrice, Facts, LineSide};
 use cordon_range::{Chain, Scenario, Setup, World};
@@ -116,6 +116,15 @@ impl Tower {
     /// A life with nothing in its way.
     pub(crate) async fn wake(&self) -> Watch {
         Watch::begin(self, Fuse::solid(), Outage::none(self.chain())).await.unwrap()
+    }
+
+    /// Records something in a person's name, as a process of its own beside the one that watches.
+    pub(crate) async fn record_as_a_person(&self, incident: IncidentId, event: IncidentEvent) {
+        let (log, channels) = (self.open_log().await, [CHANNEL.to_owned()]);
+        let journal = Journal::open(log, self.chain_id(), &channels, Box::new(|_, _| {})).await;
+        let entry = Entry::person("on call", "looked at it", event);
+        let stamp = Stamp { at_s: 0, at_block: self.chain().head().number };
+        journal.unwrap().append(stamp, Entries::of(incident, vec![entry])).await.unwrap();
     }
 
     /// The configuration's tables for the source.
@@ -217,6 +226,7 @@ pub(crate) struct Watch {
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) fuse: Arc<Fuse>,
     pub(crate) outage: Arc<Outage>,
+    provider: DynProvider,
     source: JsonRpc,
     outbox: Outbox,
 }
@@ -228,17 +238,53 @@ impl Watch {
         fuse: Arc<Fuse>,
         outage: Arc<Outage>,
     ) -> Result<Self, EngineError> {
-        let log: Arc<dyn EventLog> =
-            Arc::new(FusedLog { inner: tower.open_log().await, fuse: Arc::clone(&fuse) });
+        let log = FusedLog { inner: tower.open_log().await, fuse: Arc::clone(&fuse) };
+        let mut watch = Self::open(tower, Arc::new(log), outage).await?;
+        watch.fuse = fuse;
+        if let Some(head) = watch.remember(tower).await {
+            watch.engine.resume(head).await?;
+        }
+        Ok(watch)
+    }
+
+    /// Starts over a log, and takes nothing up from the past.
+    pub(crate) async fn open(
+        tower: &Tower,
+        log: Arc<dyn EventLog>,
+        outage: Arc<Outage>,
+    ) -> Result<Self, EngineError> {
         let node = CountedNode { inner: tower.chain().transport(), outage: Arc::clone(&outage) };
         let provider = node::provider(node);
         let start = tower.config.chain.start_block.unwrap();
         let source = JsonRpc::from_provider(provider.clone(), tower.source_config(start));
-        let mut engine =
+        let engine =
             Engine::open(&tower.config, provider.clone(), Arc::clone(&log), Box::new(|_, _| {})).await?;
         let inbox = Inbox { delivered: Arc::clone(&tower.delivered) };
-        restore(tower, &mut engine, provider).await?;
-        Ok(Self { engine, log, fuse, outage, source, outbox: Outbox::new(Box::new(inbox)) })
+        let outbox = Outbox::new(Box::new(inbox));
+        Ok(Self { engine, log, fuse: Fuse::solid(), outage, provider, source, outbox })
+    }
+
+    /// As the first half of `watch::restore`: executes the blocks of open incidents again. Returns the newest judged
+    /// block, where it is still on the chain.
+    pub(crate) async fn remember(&mut self, tower: &Tower) -> Option<Arc<Block>> {
+        let head = self.engine.cursor().head()?;
+        let open = self.engine.incidents().filter(|incident| incident.standing == Standing::Open);
+        let findings = open.flat_map(|incident| &incident.findings).map(|finding| finding.tx.block.number);
+        let from = findings.min()?.saturating_sub(16).max(head.number.saturating_sub(64));
+        let from = from.max(tower.config.chain.start_block.unwrap());
+        let mut source = JsonRpc::from_provider(self.provider.clone(), tower.source_config(from));
+        let mut cursor = Cursor { chain_id: tower.chain_id(), recent: Vec::new() };
+        let mut newest = None;
+        while cursor.head().is_none_or(|at| at.number < head.number) {
+            let Ok(Advance::Update(ChainUpdate::Applied(block))) = source.advance(&cursor).await else {
+                break;
+            };
+            let block = Arc::new(*block);
+            cursor.push(block.block_ref());
+            self.engine.remember(Arc::clone(&block)).await.ok();
+            newest = Some(block);
+        }
+        newest.filter(|block| block.hash == head.hash)
     }
 
     /// The next update, handled; false at the head.
@@ -313,6 +359,15 @@ impl Watch {
         self.log.read(stream).await.unwrap().into_iter().map(|stored| stored.record).collect()
     }
 
+    /// Titles of everything that was queued for the channel.
+    pub(crate) async fn told(&self) -> Vec<String> {
+        let title = |record: Record| match record.body {
+            Body::Outbox(OutboxEvent::Queued { notice }) => Some(notice.title),
+            _ => None,
+        };
+        self.records(StreamId::outbox(CHANNEL)).await.into_iter().filter_map(title).collect()
+    }
+
     /// The one incident's events.
     pub(crate) async fn events(&self) -> Vec<IncidentEvent> {
         let records = self.records(StreamId::incident(self.incident().id)).await;
@@ -338,30 +393,6 @@ impl Watch {
             _ => None,
         };
         self.lane(account).await.into_iter().filter_map(intent).collect()
-    }
-}
-
-/// As `watch::restore`: executes the blocks of open incidents again and takes up what was left undone.
-async fn restore(tower: &Tower, engine: &mut Engine, provider: DynProvider) -> Result<(), EngineError> {
-    let Some(head) = engine.cursor().head() else { return Ok(()) };
-    let open = engine.incidents().filter(|incident| incident.standing == Standing::Open);
-    let findings = open.flat_map(|incident| &incident.findings).map(|finding| finding.tx.block.number);
-    let Some(first) = findings.min() else { return Ok(()) };
-    let from = first.saturating_sub(16).max(head.number.saturating_sub(64));
-    let from = from.max(tower.config.chain.start_block.unwrap());
-    let mut source = JsonRpc::from_provider(provider, tower.source_config(from));
-    let mut cursor = Cursor { chain_id: tower.chain_id(), recent: Vec::new() };
-    let mut newest = None;
-    while cursor.head().is_none_or(|at| at.number < head.number) {
-        let Ok(Advance::Update(ChainUpdate::Applied(block))) = source.advance(&cursor).await else { break };
-        let block = Arc::new(*block);
-        cursor.push(block.block_ref());
-        engine.remember(Arc::clone(&block)).await.ok();
-        newest = Some(block);
-    }
-    match newest.filter(|block| block.hash == head.hash) {
-        Some(block) => engine.resume(block).await,
-        None => Ok(()),
     }
 }
 

@@ -102,6 +102,13 @@ pub enum IncidentEvent {
         /// What was found.
         verification: Verification,
     },
+    /// The plan landed without effect, or can never land; another one has to take its place.
+    PlanFailed {
+        /// Which plan.
+        plan: PlanHash,
+        /// Why, for people.
+        why: String,
+    },
     /// Every step of the plan landed and took effect.
     PlanCompleted {
         /// Which plan.
@@ -163,6 +170,7 @@ impl IncidentEvent {
             Self::StepReverted { .. } => "step reverted",
             Self::StepHeld { .. } => "step held",
             Self::EffectsChecked { .. } => "effects checked",
+            Self::PlanFailed { .. } => "plan failed",
             Self::PlanCompleted { .. } => "plan completed",
             Self::Investigated { .. } => "investigated",
             Self::RemedyJudged { .. } => "remedy judged",

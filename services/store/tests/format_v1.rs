@@ -70,7 +70,7 @@ fn every_kind_of_record_has_a_sample() {
 }
 
 /// Number of names that [`kind`] can give.
-const KINDS: usize = 30;
+const KINDS: usize = 31;
 
 /// Names a record's kind. Without a wildcard on purpose: a new kind does not compile until it has a name here, and
 /// then the test above wants a sample of it.
@@ -87,6 +87,7 @@ fn kind(body: &Body) -> &'static str {
             | IncidentEvent::PlanRefused { .. }
             | IncidentEvent::StepLanded { .. }
             | IncidentEvent::NeedsPerson { .. }
+            | IncidentEvent::PlanFailed { .. }
             | IncidentEvent::StepReverted { .. }
             | IncidentEvent::StepHeld { .. }
             | IncidentEvent::EffectsChecked { .. }
@@ -161,6 +162,7 @@ fn incident_events() -> Vec<IncidentEvent> {
         IncidentEvent::StepReverted { plan, step: 0, block: block() },
         IncidentEvent::StepHeld { plan, step: 0, why: "its nonce was used elsewhere".to_owned() },
         IncidentEvent::EffectsChecked { verification: verification() },
+        IncidentEvent::PlanFailed { plan, why: "it landed without effect".to_owned() },
         IncidentEvent::PlanCompleted { plan },
         IncidentEvent::Investigated {
             root_cause: "donation moved the rate".to_owned(),
@@ -298,6 +300,7 @@ fn plan() -> Plan {
         chain_id: ChainId(1),
         title: "pause the vault".to_owned(),
         capability: Some(CapabilityId("vault-pause".to_owned())),
+        attempt: 0,
         steps: vec![
             step(Undo::Call { from: Some(address(0xbb)), call: call() }),
             step(Undo::NoUndo { why: "it is final".to_owned() }),
@@ -309,6 +312,7 @@ fn simulation() -> Simulation {
     Simulation {
         plan: plan(),
         head: block(),
+        covers: vec![FindingId(hash(0x20))],
         plan_error: Some("reverted".to_owned()),
         attack: vec![trial(Ground::BeforeAttack), trial(Ground::Head)],
         honest: vec![HonestTrial {

@@ -21,4 +21,4 @@ pub use follow::{Sight, Step, View, next_step};
 pub use source::{Advance, ChainSource};
 pub use sources::SourceConfig;
 pub use sources::archive::Archive;
-pub use sources::json_rpc::{JsonRpc, StartAt};
+pub use sources::json_rpc::{JsonRpc, StartAt, connect};

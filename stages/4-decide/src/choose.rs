@@ -1,6 +1,7 @@
 //! Which option does the least harm.
 //!
-//! In: an incident with the simulations of its options. Out: the one to take, and why. Options that do not stop the
+//! In: an incident with the simulations of its options, of which only those count that speak of the attack as it
+//! stands now. Out: the one to take, and why. Options that do not stop the
 //! replayed attack are out. In a critical incident those come first that act on every contract which the findings name
 //! as flawed: a replay proves only that this transaction fails, and an attacker who is shut out of a bystander's
 //! contract tries the flaw another way. Among those left, the one that breaks the fewest honest transactions wins.
@@ -25,14 +26,14 @@ pub struct Choice {
 /// that the same simulations always give the same choice.
 #[must_use]
 pub fn choose(incident: &Incident) -> Option<Choice> {
-    let simulations = &incident.simulations;
+    let simulations: Vec<(usize, &Simulation)> = incident.current_simulations().collect();
     let flawed = flawed_contracts(incident);
     let critical = incident.severity == Some(Severity::Critical);
     let rank = |simulation: &Simulation| {
         let leaves_flaw_open = critical && !acts_on(simulation, &flawed);
         (leaves_flaw_open, simulation.honest_broken(), simulation.plan.steps.len(), simulation.plan.hash())
     };
-    let stopping = || simulations.iter().enumerate().filter(|(_, simulation)| simulation.contains_attack());
+    let stopping = || simulations.iter().copied().filter(|(_, simulation)| simulation.contains_attack());
     let (index, best) = stopping().min_by_key(|(_, simulation)| rank(simulation))?;
     let working = best.honest.iter().filter(|trial| trial.works_without).count();
     let mut rationale = format!(
@@ -67,12 +68,12 @@ fn acts_on(simulation: &Simulation, contracts: &BTreeSet<Address>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{incident_of, simulation, value_loss};
+    use crate::testing::{incident_of, simulation, tried, value_loss};
 
     fn incident(severity: Severity, options: Vec<Simulation>) -> Incident {
         let mut incident = incident_of(value_loss(10, 500_000, 1_600));
         incident.severity = Some(severity);
-        incident.simulations = options;
+        tried(&mut incident, options);
         incident
     }
 
@@ -99,6 +100,13 @@ mod tests {
         assert_eq!(choice.index, 1);
         assert!(choice.rationale.contains("1 milder options leave a contract open"), "{}", choice.rationale);
         assert_eq!(choose(&incident(Severity::High, options)).unwrap().index, 0);
+    }
+
+    #[test]
+    fn a_trial_that_does_not_know_the_newest_finding_does_not_count() {
+        let mut incident = incident(Severity::Critical, vec![simulation("vault", true, 0)]);
+        incident.findings.push(value_loss(12, 500_000, 1_600));
+        assert_eq!(choose(&incident), None);
     }
 
     #[test]

@@ -94,6 +94,9 @@ pub fn correlate(findings: Vec<Finding>, incidents: &[&Incident], policy: &Polic
     let fresh = findings.into_iter().filter(is_fresh).collect();
     for ((tx, protocol), mut group) in by_transaction(fresh) {
         group.sort_by(|a, b| b.score.cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
+        // The same detector configured twice says the same thing twice.
+        let mut seen = BTreeSet::new();
+        group.retain(|finding| seen.insert(finding.id));
         let alarming = policy.is_alarming(&group);
         let joined = known.iter().position(|known| {
             let same = known.chain_id == tx.chain_id && known.protocol == protocol;

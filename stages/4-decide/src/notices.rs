@@ -3,6 +3,7 @@
 //! In: an incident after an event. Out: notices, each with an id that depends on incident and occasion alone, so that
 //! telling the same thing twice is impossible by construction. Must never: leave out an event that needs a person.
 
+use cordon_model::finding::{Evidence, Finding};
 use cordon_model::incident::{Incident, IncidentEvent, Severity};
 use cordon_model::notice::{Audience, Notice};
 use cordon_model::plan::Purpose;
@@ -17,6 +18,7 @@ pub fn notices(incident: &Incident, event: &IncidentEvent) -> Vec<Notice> {
             let lines = vec![finding.evidence.to_string(), format!("transaction {}", finding.tx.hash)];
             vec![notice(incident, "detected", Audience::Responders, title, lines)]
         }
+        IncidentEvent::FindingAdded { finding } => further_loss(incident, finding),
         IncidentEvent::FindingWithdrawn { finding } if incident.findings.is_empty() => {
             let title = format!("the attack on '{}' left the chain", incident.protocol);
             let lines = vec![
@@ -44,6 +46,7 @@ pub fn notices(incident: &Incident, event: &IncidentEvent) -> Vec<Notice> {
         | IncidentEvent::StepReverted { .. }
         | IncidentEvent::StepHeld { .. }
         | IncidentEvent::EffectsChecked { .. }
+        | IncidentEvent::PlanFailed { .. }
         | IncidentEvent::PlanCompleted { .. } => execution(incident, event),
         IncidentEvent::Investigated { root_cause, loss_wad, .. } => {
             let title = format!("the incident on '{}' is investigated", incident.protocol);
@@ -55,8 +58,7 @@ pub fn notices(incident: &Incident, event: &IncidentEvent) -> Vec<Notice> {
             let lines = vec![format!("claims are proven against the root {merkle_root}")];
             vec![notice(incident, &format!("settled {merkle_root}"), Audience::Users, title, lines)]
         }
-        IncidentEvent::FindingAdded { .. }
-        | IncidentEvent::FindingWithdrawn { .. }
+        IncidentEvent::FindingWithdrawn { .. }
         | IncidentEvent::Simulated { .. }
         | IncidentEvent::PlanChosen { .. }
         | IncidentEvent::PlanApproved { .. }
@@ -66,6 +68,17 @@ pub fn notices(incident: &Incident, event: &IncidentEvent) -> Vec<Notice> {
         | IncidentEvent::Reopened
         | IncidentEvent::Closed => Vec::new(),
     }
+}
+
+/// Value that left after the incident was opened: people must know that it goes on, above all where they believe it
+/// contained.
+fn further_loss(incident: &Incident, finding: &Finding) -> Vec<Notice> {
+    let Evidence::ValueLoss { loss_wad, .. } = &finding.evidence else { return Vec::new() };
+    let after = incident.contained_at().is_some_and(|block| finding.tx.block.number > block);
+    let when = if after { "AFTER the containment" } else { "in a further transaction" };
+    let title = format!("'{}' lost {} in value {when}", incident.protocol, format_value(*loss_wad));
+    let lines = vec![finding.evidence.to_string(), format!("transaction {}", finding.tx.hash)];
+    vec![notice(incident, &format!("further loss {}", finding.id.0), Audience::Responders, title, lines)]
 }
 
 /// What becomes of plans: whatever needs a person, and whatever changes for the users.
@@ -98,6 +111,10 @@ fn execution(incident: &Incident, event: &IncidentEvent) -> Vec<Notice> {
             let lines = failed.map(|(what, _)| format!("does not hold: {what}")).collect();
             let occasion = format!("ineffective {} {}", verification.plan, verification.step);
             tell(Audience::Responders, occasion, title, lines)
+        }
+        IncidentEvent::PlanFailed { plan, why } => {
+            let title = format!("the {} failed, another one is tried", named(incident, *plan));
+            tell(Audience::Responders, format!("plan failed {plan}"), title, vec![why.clone()])
         }
         IncidentEvent::PlanCompleted { plan } => completed(incident, *plan),
         _ => Vec::new(),

@@ -89,9 +89,15 @@ impl StepKind {
     pub fn is_done(self, incident: &Incident) -> bool {
         match self {
             Self::Triage => incident.severity.is_some(),
-            Self::SimulateOptions => !incident.simulations.is_empty(),
-            Self::Contain => incident.has_completed(Purpose::Contain),
-            Self::Investigate => incident.investigated_loss_wad.is_some(),
+            // A finding that came later asks for another trial: what was harmless when it was tried may not be now.
+            Self::SimulateOptions => {
+                incident.is_contained() || incident.current_simulations().next().is_some()
+            }
+            Self::Contain => incident.is_contained(),
+            Self::Investigate => {
+                let knows_all = incident.investigated_findings == incident.findings.len();
+                incident.investigated_loss_wad.is_some() && knows_all
+            }
             Self::Eradicate => incident.has_completed(Purpose::Eradicate),
             Self::Reimburse => incident.has_completed(Purpose::Reimburse),
             Self::Reopen => incident.has_completed(Purpose::Reopen),
@@ -168,7 +174,7 @@ impl Playbook {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{incident_of, simulation, value_loss};
+    use crate::testing::{incident_of, simulation, tried, value_loss};
 
     #[test]
     fn the_shipped_playbook_begins_with_triage_and_then_simulates() {
@@ -177,8 +183,11 @@ mod tests {
         assert_eq!(playbook.pending(&incident), [(StepKind::Triage, Who::Cordon)]);
         incident.severity = Some(cordon_model::incident::Severity::High);
         assert_eq!(playbook.pending(&incident), [(StepKind::SimulateOptions, Who::Cordon)]);
-        incident.simulations.push(simulation("pause", true, 0));
+        tried(&mut incident, vec![simulation("pause", true, 0)]);
         assert_eq!(playbook.pending(&incident), [(StepKind::Contain, Who::Cordon)]);
+        // A further finding asks for another trial before anything is contained.
+        incident.findings.push(value_loss(12, 1, 1));
+        assert_eq!(playbook.pending(&incident), [(StepKind::SimulateOptions, Who::Cordon)]);
     }
 
     #[test]

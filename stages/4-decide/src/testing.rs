@@ -81,6 +81,14 @@ pub(crate) fn protocol(grant: Grant) -> Protocol {
     }
 }
 
+/// Gives an incident simulations that know all of its findings.
+pub(crate) fn tried(incident: &mut Incident, mut options: Vec<Simulation>) {
+    for option in &mut options {
+        option.covers = incident.findings.iter().map(|finding| finding.id).collect();
+    }
+    incident.simulations.extend(options);
+}
+
 /// An option that stops the attack or not, and breaks `broken` of ten honest transactions.
 pub(crate) fn simulation(title: &str, stops: bool, broken: usize) -> Simulation {
     let outcome = |success, loss: u64| TrialOutcome { success, loss_wad: U256::from(loss), error: None };
@@ -108,8 +116,16 @@ pub(crate) fn simulation(title: &str, stops: bool, broken: usize) -> Simulation 
         chain_id: CHAIN,
         title: title.to_owned(),
         capability: None,
+        attempt: 0,
         steps: vec![step],
     };
     let head = BlockRef { number: 10, hash: B256::ZERO };
-    Simulation { plan, head, plan_error: None, attack: vec![attack], honest: (0..10).map(honest).collect() }
+    Simulation {
+        plan,
+        head,
+        covers: vec![],
+        plan_error: None,
+        attack: vec![attack],
+        honest: (0..10).map(honest).collect(),
+    }
 }

@@ -99,13 +99,12 @@ impl Default for FeePolicy {
     }
 }
 
-/// Why nothing can be offered.
+/// Why nothing can be offered. The words stay the same as long as the situation does, because people are told once per
+/// reason: what moves with the market is in the fields alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FeeRefused {
     /// The budget does not pay for the next block.
-    #[error(
-        "the fee budget allows {cap_wei} wei per gas at a gas limit of {gas_limit}, the next block needs {needed_wei}"
-    )]
+    #[error("the fee budget does not pay for the next block")]
     BudgetBelowMarket {
         /// Most per gas that the budget allows, wei.
         cap_wei: u128,
@@ -114,7 +113,8 @@ pub enum FeeRefused {
         /// Base fee of the next block plus the least tip, wei.
         needed_wei: u128,
     },
-    /// The budget does not pay for a replacement that nodes accept; the offer before stays.
+    /// The budget does not pay for a replacement that nodes accept; the offer before stays. All of these figures are
+    /// fixed while it stays.
     #[error(
         "the fee budget allows {cap_wei} wei per gas at a gas limit of {gas_limit}, a replacement needs {needed_wei}; the offer of {standing_wei} stays"
     )]

@@ -146,12 +146,12 @@ pub(crate) async fn market(provider: &DynProvider) -> Result<Market, NodeError> 
 }
 
 /// Next nonce of an account on the newest state.
-pub(crate) async fn chain_nonce(provider: &DynProvider, account: Address) -> Result<u64, NodeError> {
-    provider
-        .get_transaction_count(account)
-        .block_id(BlockId::latest())
-        .await
-        .map_err(failed("reading the account's nonce"))
+pub(crate) async fn chain_nonce(
+    provider: &DynProvider,
+    account: Address,
+    doing: &'static str,
+) -> Result<u64, NodeError> {
+    provider.get_transaction_count(account).block_id(BlockId::latest()).await.map_err(failed(doing))
 }
 
 /// Hash of the canonical block at a height; `None` where the node has none.

@@ -76,7 +76,8 @@ pub enum Rule {
         /// Wanted gas limit.
         gas_limit: u64,
     },
-    /// No other step of the lane is open.
+    /// No other step of the lane waits for its nonce to be used. A step whose nonce the chain has passed waits for
+    /// nothing: [`Lane::in_the_way`] says why that is safe.
     LaneFree {
         /// Nonce of the open one.
         nonce: u64,
@@ -138,6 +139,7 @@ impl fmt::Display for Rule {
                     PlanStatus::Approved => "approved",
                     PlanStatus::Refused => "refused",
                     PlanStatus::Completed => "completed",
+                    PlanStatus::Failed => "given up",
                 };
                 write!(f, "the plan must be approved; it is {status}")
             }
@@ -169,8 +171,9 @@ impl fmt::Display for Rule {
             Self::LaneFree { nonce, plan, step } => {
                 write!(f, "the lane must be free; step {step} of plan {plan} is open at nonce {nonce}")
             }
-            Self::NonceUnused { nonce, chain_nonce } => {
-                write!(f, "the nonce must be unused; the step has {nonce}, the chain is at {chain_nonce}")
+            // The chain's nonce goes on rising while this one stays used; the same refusal keeps the same words.
+            Self::NonceUnused { nonce, .. } => {
+                write!(f, "the nonce must be unused; the chain is past the step's nonce {nonce}")
             }
         }
     }
@@ -248,7 +251,7 @@ pub(crate) fn judge(
             Ok(Judgement::Earlier(intent.clone()))
         };
     }
-    if let Some(open) = lane.open().next() {
+    if let Some(open) = lane.in_the_way(question.chain_nonce) {
         let Intent { nonce, plan, step, .. } = open.intent;
         return Err(Rule::LaneFree { nonce, plan, step });
     }
@@ -283,7 +286,7 @@ fn judge_incident(question: &Question<'_>, incident: Option<&Incident>, earlier:
     };
     match record.status {
         PlanStatus::Approved | PlanStatus::Completed => {}
-        PlanStatus::Chosen | PlanStatus::Refused => {
+        PlanStatus::Chosen | PlanStatus::Refused | PlanStatus::Failed => {
             return Err(Rule::PlanApproved { status: Some(record.status) });
         }
     }

@@ -80,7 +80,7 @@ pub enum Submitted {
     },
 }
 
-/// Why an open step is not moved on.
+/// Why an open step is not moved on. The same reason has the same words each time, so that it is told once.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeldWhy {
     /// The gate refuses to have it signed or sent again.
@@ -89,11 +89,10 @@ pub enum HeldWhy {
     /// The budget does not allow a better offer; the standing one was sent again.
     #[error("{0}")]
     Fees(FeeRefused),
-    /// Its nonce is used on chain by a transaction that is not in the lane. It can never be mined; somebody used the
-    /// key elsewhere, and a person must decide.
-    #[error(
-        "nonce {nonce} is used on chain by a transaction that was not signed here (next nonce {chain_nonce})"
-    )]
+    /// Its nonce is used on chain by a transaction that is not in the lane: somebody used the key elsewhere. While that
+    /// stands it cannot be mined and is not signed again; it never gets another nonce, and whoever wants the same done
+    /// makes another plan, for which the lane is free.
+    #[error("nonce {nonce} is used on chain by a transaction that was not signed here")]
     NonceTaken {
         /// Nonce of the step.
         nonce: u64,
@@ -106,9 +105,13 @@ pub enum HeldWhy {
         /// Number of signatures.
         signatures: usize,
     },
-    /// The node did not answer; the next poll tries again.
-    #[error("{0}")]
-    Node(String),
+    /// The node failed; the next poll tries again. What it said is left out: it differs from one time to the next, it
+    /// may hold what is nobody's business, and this text is recorded and sent to people.
+    #[error("the node failed while {doing}")]
+    Node {
+        /// What was being asked.
+        doing: &'static str,
+    },
 }
 
 /// What a poll found or did for one step.
@@ -293,7 +296,7 @@ impl Sender {
         let chain_nonce = self.check_chain_and_nonce().await?;
         // An open step whose incident ended is not sent for its own sake. Where it stands in the way of another step,
         // its signature is handed over again: it was public before, and only a block that holds it frees the lane.
-        if let Some(open) = lane.open().next()
+        if let Some(open) = lane.in_the_way(chain_nonce)
             && let Some(newest) = open.newest()
         {
             self.resend(open, newest).await;
@@ -337,11 +340,12 @@ impl Sender {
         if signer == gate { Ok(()) } else { Err(SendError::WrongSigner { signer, gate }) }
     }
 
-    /// The account's next nonce on a node that is on the right chain.
+    /// The account's next nonce on a node that is on the right chain. Both questions fail with the same words,
+    /// whichever of the two answers comes first.
     async fn check_chain_and_nonce(&self) -> Result<u64, SendError> {
-        let chain =
-            async { self.provider.get_chain_id().await.map_err(node::failed("reading the chain id")) };
-        let nonce = node::chain_nonce(&self.provider, self.gate.account());
+        let doing = "reading the chain id and the account's nonce";
+        let chain = async { self.provider.get_chain_id().await.map_err(node::failed(doing)) };
+        let nonce = node::chain_nonce(&self.provider, self.gate.account(), doing);
         let (node, chain_nonce) = tokio::try_join!(chain, nonce)?;
         let gate = self.gate.chain_id();
         if node == gate.0 { Ok(chain_nonce) } else { Err(SendError::WrongChain { node, gate }) }

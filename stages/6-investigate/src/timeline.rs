@@ -125,6 +125,7 @@ fn incident_event(event: &IncidentEvent, labels: &Labels) -> String {
                 verification.block.number
             )
         }
+        IncidentEvent::PlanFailed { plan, why } => format!("gave up plan {plan}: {}", plain(why)),
         IncidentEvent::PlanCompleted { plan } => format!("completed plan {plan}"),
         IncidentEvent::Investigated { .. }
         | IncidentEvent::RemedyJudged { .. }
@@ -186,6 +187,7 @@ fn later_event(event: &IncidentEvent, labels: &Labels) -> String {
         | IncidentEvent::StepReverted { .. }
         | IncidentEvent::StepHeld { .. }
         | IncidentEvent::EffectsChecked { .. }
+        | IncidentEvent::PlanFailed { .. }
         | IncidentEvent::PlanCompleted { .. } => event.name().to_owned(),
     }
 }

@@ -184,6 +184,7 @@ pub fn judge(trials: Trials<'_>) -> Remedy {
         (RemedyRule::AttackTakesNothing, !trials.attack.iter().any(|trial| trial.with.is_harmful())),
         (RemedyRule::AttackReproduced, trials.attack.iter().any(|trial| trial.without.is_harmful())),
         (RemedyRule::HonestUnchanged, !honest_differences.iter().any(|difference| difference.breaking)),
+        (RemedyRule::HonestReplayed, !trials.honest.is_empty()),
     ];
     let broken: Vec<RemedyRule> = rules.into_iter().filter(|(_, held)| !held).map(|(rule, _)| rule).collect();
     let verdict = if broken.is_empty() { Verdict::Proven } else { Verdict::Refused(broken) };
@@ -229,6 +230,7 @@ fn reason(rule: RemedyRule, remedy: &Remedy, upgrade_error: Option<&str>) -> Str
             "none of {} attack transactions does harm with the live code, so their failure proves nothing",
             remedy.attack.len()
         ),
+        RemedyRule::HonestReplayed => "no honest transaction is at hand to be replayed".to_owned(),
         RemedyRule::HonestUnchanged => {
             let text = |difference: &HonestDifference| format!("{} {}", difference.tx_hash, difference.what);
             let breaking: Vec<String> =

@@ -119,7 +119,7 @@ pub fn upgrade_plan(order: UpgradeOrder<'_>) -> Result<Plan, UpgradeError> {
     let title = format!("upgrade proxy {} to {}", order.proxy, order.candidate.contract_name);
     let (incident, chain_id) = (order.incident, order.chain_id);
     let steps = vec![deploy(&order), upgrade(order)];
-    Ok(Plan { incident, purpose: Purpose::Eradicate, chain_id, title, capability: None, steps })
+    Ok(Plan { incident, purpose: Purpose::Eradicate, chain_id, title, capability: None, attempt: 0, steps })
 }
 
 fn deploy(order: &UpgradeOrder<'_>) -> Step {

@@ -101,6 +101,7 @@ pub fn reimbursement(order: Reimbursement<'_>) -> Result<Plan, PlanError> {
         chain_id: order.chain_id,
         title,
         capability: None,
+        attempt: 0,
         steps,
     })
 }
@@ -206,6 +207,7 @@ pub fn reopening(order: Reopening) -> Result<Plan, PlanError> {
         chain_id: order.chain_id,
         title,
         capability: None,
+        attempt: 0,
         steps,
     })
 }

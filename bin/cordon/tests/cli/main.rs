@@ -1,6 +1,10 @@
 //! Bad input, as users hand it in: each a clear error, its own exit code, and nothing lost.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod check;
+mod decisions;
+mod output;
+
 use std::path::Path;
 use std::process::{Command, Output};
 use tempfile::TempDir;
@@ -19,6 +23,7 @@ fn complaint(folder: &Path, arguments: &[&str], code: i32) -> String {
     said
 }
 
+/// A folder with the example configuration, edited, and a placeholder for the keystore that it names.
 fn config(edit: impl Fn(String) -> String) -> TempDir {
     let folder = TempDir::new().unwrap();
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/cordon.example.toml");
@@ -26,6 +31,7 @@ fn config(edit: impl Fn(String) -> String) -> TempDir {
         .unwrap()
         .replace("rpc_env = \"CORDON_RPC_URL\"", "rpc = \"http://127.0.0.1:9\"");
     std::fs::write(folder.path().join("cordon.toml"), edit(text)).unwrap();
+    std::fs::write(folder.path().join("guardian.json"), "").unwrap();
     folder
 }
 
@@ -41,7 +47,7 @@ fn an_unknown_key_is_named_with_its_line() {
     let folder = config(|text| text.replace("[store]\npath", "[store]\npth"));
     let said = complaint(folder.path(), &["check"], 3);
     assert!(said.contains("store") && said.contains("`pth`") && said.contains("`path`"), "{said}");
-    assert!(said.contains("line 5"), "{said}");
+    assert!(said.contains("line 6"), "{said}");
 }
 
 #[test]

@@ -4,12 +4,13 @@
 //! number and compared by hash: a subscription that loses events after a reconnect loses hints, never blocks. It must
 //! never print a node's url, which often holds a key.
 
+mod guard;
 mod node;
+mod redact;
 
 use crate::convert::{self, Integrity, RawBody, RawHeader};
 use crate::error::SourceError;
 use crate::follow::{Sight, Step, View, next_step};
-use crate::quantity;
 use crate::source::{Advance, ChainSource};
 use alloy_provider::{DynProvider, Provider as _};
 use cordon_model::block::{Block, ChainUpdate};
@@ -39,7 +40,7 @@ const POLL_INTERVAL_MS_DEFAULT: NonZeroU64 = NonZeroU64::new(1_000).expect("one 
 
 /// Default of [`Config::request_timeout_ms`]: a full block of 200 transactions takes a hosted node less than two
 /// seconds; more than a slot of 12 seconds would be useless.
-const REQUEST_TIMEOUT_MS_DEFAULT: NonZeroU64 = NonZeroU64::new(10_000).expect("ten thousand is not zero");
+pub const REQUEST_TIMEOUT_MS_DEFAULT: NonZeroU64 = NonZeroU64::new(10_000).expect("ten thousand is not zero");
 
 /// Configuration of a node. Its url is not part of it: urls hold keys and come from where the operator keeps secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +107,18 @@ pub struct JsonRpc {
     hints: Option<Receiver<Box<RawValue>>>,
 }
 
+/// Connects to a node without following it, and asks it for its chain id, because over http nothing is connected before
+/// the first request. Each request of the provider ends within the time limit, and none of its transport errors holds
+/// any part of the url but scheme, host and port.
+///
+/// # Errors
+/// The url is not usable, or the node does not answer a request as a node does.
+pub async fn connect(url: &str, request_timeout_ms: NonZeroU64) -> Result<DynProvider, SourceError> {
+    let node = Node::connect(url, Duration::from_millis(request_timeout_ms.get())).await?;
+    node.chain_id().await?;
+    Ok(node.provider().clone())
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ChainIdCheck {
     Pending,
@@ -120,7 +133,9 @@ impl JsonRpc {
         Self::over(Node::from_provider(provider, timeout(&config)), config)
     }
 
-    /// Connects to a node and checks its chain id. The provider is returned too, for other reads of the same node.
+    /// Connects to a node and checks its chain id. The provider is returned too, for other reads of the same node: each
+    /// of its requests ends within [`Config::request_timeout_ms`], and none of its transport errors holds any part of
+    /// the url but scheme, host and port.
     ///
     /// # Errors
     /// The url is not usable, the node does not answer, or it serves another chain.
@@ -144,14 +159,7 @@ impl JsonRpc {
         if self.chain_id == ChainIdCheck::Done {
             return Ok(());
         }
-        let answer = self.node.request("eth_chainId", &()).await?;
-        let origin = self.node.origin("eth_chainId");
-        let text: String = convert::read_json(answer.get().as_bytes(), &origin)?;
-        let number = quantity::parse(&text).and_then(|number| u64::try_from(number).ok());
-        let Some(found) = number.map(ChainId) else {
-            let reason = "expected a chain id as a 0x-prefixed number of 64 bits".to_owned();
-            return Err(SourceError::Malformed { origin, reason });
-        };
+        let found = self.node.chain_id().await?;
         if found != self.config.chain_id {
             let (node, expected) = (self.node.name().to_owned(), self.config.chain_id);
             return Err(SourceError::WrongChainId { node, expected, found });

@@ -60,6 +60,7 @@ impl Lever for Pausable {
             chain_id,
             title: format!("pause {target} with lever '{}'", capability.id),
             capability: Some(capability.id.clone()),
+            attempt: 0,
             steps: vec![step],
         }
     }
@@ -80,6 +81,7 @@ impl Lever for Pausable {
             chain_id,
             title: format!("unpause {target} with lever '{}'", capability.id),
             capability: Some(capability.id.clone()),
+            attempt: 0,
             steps: vec![step],
         })
     }

@@ -54,7 +54,7 @@ impl Sender {
     async fn unreachable(&self, nonce: u64, error: SendError) -> Result<LaneUpdate, SendError> {
         let SendError::Node(failed) = error else { return Err(error) };
         let lane = self.lane().await?;
-        let why = HeldWhy::Node(node::shortened(&format!("{failed}: {}", failed.source)));
+        let why = HeldWhy::Node { doing: failed.doing };
         match lane.entry(nonce) {
             Some(entry) => Ok(held(entry, why)),
             None => Err(SendError::Node(failed)),
@@ -129,12 +129,24 @@ impl Sender {
             return self.record_mined(lane, entry, receipt, at).await.map(Some);
         }
         let nonce = entry.intent.nonce;
+        // Said here and not by the gate, so that a used nonce is named even where the incident was closed since. Only a
+        // reorganisation that takes the other transaction out makes the step an ordinary open one again; it must be,
+        // because steps with higher nonces then wait for it.
         if chain_nonce > nonce {
             return Ok(Some(held(entry, HeldWhy::NonceTaken { nonce, chain_nonce })));
         }
         let authorized = match self.gate.authorize_again(&entry.intent, chain_nonce, at).await {
             Ok(authorized) => authorized,
-            Err(Refused::Rule { rule, .. }) => return Ok(Some(held(entry, HeldWhy::Rule(rule)))),
+            Err(Refused::Rule { rule, .. }) => {
+                // After a reorganisation it may be in the way of a newer step; as in `submit`, what was public before is
+                // handed over again, because only a block that holds it lets the newer one land.
+                if let Some(newest) = entry.newest()
+                    && lane.open().any(|other| other.intent.nonce > nonce)
+                {
+                    self.resend(entry, newest).await;
+                }
+                return Ok(Some(held(entry, HeldWhy::Rule(rule))));
+            }
             Err(error) => return Err(error.into()),
         };
         let standing = match entry.newest() {

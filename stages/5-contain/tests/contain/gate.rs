@@ -106,6 +106,42 @@ async fn of_two_racing_plans_one_gets_the_lane() {
 }
 
 #[tokio::test]
+async fn whatever_the_chain_says_nonces_rise_and_belong_to_one_step_each() {
+    let world = World::new().await;
+    let plans: Vec<Plan> = (0..24).map(|attempt| Plan { attempt, ..world.pause_plan() }).collect();
+    for plan in &plans {
+        world.approve(plan).await;
+    }
+    let mut given = std::collections::BTreeMap::new();
+    let mut highest: Option<u64> = None;
+    // The chain's nonce jumps up and down, as it does where nodes lag and blocks leave the chain.
+    for round in 0..96u64 {
+        let chain_nonce = (round * 37 + round * round * 11) % 29;
+        let plan = &plans[usize::try_from((round * 5) % 24).unwrap()];
+        match world.gate().authorize(StepRequest { chain_nonce, ..request(plan, 0) }).await {
+            Ok(authorized) => {
+                let nonce = authorized.intent().nonce;
+                assert!(nonce >= chain_nonce, "a used nonce is never signed");
+                let known = given.insert(plan.hash(), nonce);
+                assert!(known.is_none_or(|known| known == nonce), "a step has one nonce for ever");
+                if known.is_none() {
+                    assert!(highest.is_none_or(|highest| highest < nonce && highest < chain_nonce));
+                    highest = Some(nonce);
+                }
+            }
+            Err(Refused::Rule { rule: Rule::LaneFree { nonce, .. }, .. }) => assert!(nonce >= chain_nonce),
+            Err(Refused::Rule { rule: Rule::NonceUnused { nonce, .. }, .. }) => {
+                assert_eq!(given.get(&plan.hash()), Some(&nonce));
+                assert!(nonce < chain_nonce);
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert!(given.len() > 2, "{given:?}");
+    assert_eq!(intents(&world).await, given.len());
+}
+
+#[tokio::test]
 async fn only_a_plan_that_was_chosen_and_approved_in_an_open_incident_is_signed() {
     let world = World::new().await;
     let (gate, plan) = (world.gate(), world.pause_plan());

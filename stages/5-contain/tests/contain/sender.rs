@@ -3,6 +3,7 @@
 
 use crate::world::{ADMIN, CHAIN, STRANGER, World, guardian, owner};
 use alloy_primitives::{Address, Bytes, U256};
+use alloy_provider::Provider;
 use cordon_contain::verify::newest;
 use cordon_contain::{
     Authority, Delivery, FeePolicy, FeeRefused, Gate, HeldWhy, LaneUpdate, Rule, SendError, SendPolicy,
@@ -206,22 +207,139 @@ async fn a_step_of_a_closed_incident_is_neither_replaced_nor_sent_again() {
     assert!(matches!(&sender.poll(world.now()).await.unwrap()[..], [LaneUpdate::Mined { .. }]));
 }
 
+/// A transaction that a person sends by hand with the guardian's key, with the nonce and instead of the first step.
+fn use_nonce_by_hand(world: &World, nonce: u64) {
+    const GWEI: u128 = 1_000_000_000;
+    let foreign = Call::transfer(ADMIN, U256::from(1)).with_fees(900 * GWEI, 500 * GWEI);
+    world.chain.submit_as_with_nonce(guardian().address(), nonce, foreign).unwrap();
+}
+
+fn taken(update: &LaneUpdate, plan: &Plan) -> bool {
+    matches!(update, LaneUpdate::Held { plan: held, why: HeldWhy::NonceTaken { nonce: 0, .. }, .. }
+        if *held == plan.hash())
+}
+
 #[tokio::test]
 async fn a_nonce_that_somebody_else_used_is_reported_and_never_given_twice() {
     let world = World::new().await;
     let (sender, plan) = (world.sender(), world.pause_plan());
     world.approve(&plan).await;
     sender.submit(&plan, 0, world.now()).await.unwrap();
-    const GWEI: u128 = 1_000_000_000;
-    let foreign = Call::transfer(ADMIN, U256::from(1)).with_fees(900 * GWEI, 500 * GWEI);
-    world.chain.submit_as_with_nonce(guardian().address(), 0, foreign).unwrap();
+    use_nonce_by_hand(&world, 0);
     world.chain.mine();
     let updates = sender.poll(world.now()).await.unwrap();
-    let taken = HeldWhy::NonceTaken { nonce: 0, chain_nonce: 1 };
-    assert!(matches!(&updates[..], [LaneUpdate::Held { why, .. }] if *why == taken), "{updates:?}");
+    let first = HeldWhy::NonceTaken { nonce: 0, chain_nonce: 1 };
+    assert!(matches!(&updates[..], [LaneUpdate::Held { why, .. }] if *why == first), "{updates:?}");
     let again = sender.submit(&plan, 0, world.now()).await.unwrap();
-    assert!(matches!(again, Submitted::Held { why, .. } if why == taken));
-    assert_eq!(sender.lane().await.unwrap().entries().count(), 1);
+    assert!(matches!(again, Submitted::Held { why, .. } if why == first));
+    // The account is used on; the reason is the same, and is said in the same words.
+    use_nonce_by_hand(&world, 1);
+    world.chain.mine();
+    let updates = sender.poll(world.now()).await.unwrap();
+    let [LaneUpdate::Held { why, .. }] = &updates[..] else { panic!("{updates:?}") };
+    assert_eq!(why, &HeldWhy::NonceTaken { nonce: 0, chain_nonce: 2 });
+    assert_eq!(why.to_string(), first.to_string());
+    let lane = sender.lane().await.unwrap();
+    assert_eq!((lane.entries().count(), lane.entry(0).unwrap().signatures.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn where_somebody_else_used_the_nonce_another_plan_gets_the_next_one_and_lands() {
+    let world = World::new().await;
+    let (sender, plan) = (world.sender(), world.pause_plan());
+    let second = Plan { attempt: 1, ..plan.clone() };
+    world.approve(&plan).await;
+    world.approve(&second).await;
+    sender.submit(&plan, 0, world.now()).await.unwrap();
+    let refused = sender.submit(&second, 0, world.now()).await.unwrap_err().to_string();
+    assert!(refused.contains("the lane must be free"), "{refused}");
+    use_nonce_by_hand(&world, 0);
+    world.chain.mine();
+    assert!(taken(&sender.poll(world.now()).await.unwrap()[0], &plan));
+
+    let (nonce, tx_hash) = in_flight(sender.submit(&second, 0, world.now()).await.unwrap());
+    assert_eq!(nonce, 1);
+    let again = world.sender().submit(&second, 0, world.now()).await.unwrap();
+    assert!(matches!(again, Submitted::InFlight { nonce: 1, tx_hash: same, .. } if same == tx_hash));
+    world.chain.mine();
+    let updates = sender.poll(world.now()).await.unwrap();
+    let [held, LaneUpdate::Mined { receipt }] = &updates[..] else { panic!("{updates:?}") };
+    assert!(taken(held, &plan));
+    assert_eq!((receipt.plan, receipt.tx_hash, receipt.success), (second.hash(), tx_hash, true));
+    assert_eq!((world.guardian_nonce().await, world.is_paused()), (2, true));
+    let lane = sender.lane().await.unwrap();
+    assert_eq!(lane.entries().map(|entry| entry.signatures.len()).collect::<Vec<_>>(), [1, 1]);
+}
+
+#[tokio::test]
+async fn a_step_that_lands_after_all_is_recorded_and_nothing_is_signed_twice() {
+    let world = World::new().await;
+    let (sender, plan) = (world.sender(), world.pause_plan());
+    let second = Plan { attempt: 1, ..plan.clone() };
+    world.approve(&plan).await;
+    world.approve(&second).await;
+    sender.submit(&plan, 0, world.now()).await.unwrap();
+    let raw = sender.lane().await.unwrap().entry(0).unwrap().newest().unwrap().raw.clone();
+    use_nonce_by_hand(&world, 0);
+    world.chain.mine();
+    sender.submit(&second, 0, world.now()).await.unwrap();
+    world.chain.mine();
+    sender.poll(world.now()).await.unwrap();
+
+    // Both blocks leave the chain, and of the two transactions with nonce 0 the lane's own one is mined this time.
+    world.chain.reorg(2).unwrap();
+    drop(world.chain.provider().send_raw_transaction(&raw).await.unwrap());
+    world.chain.mine_many(2);
+    let mut landed = Vec::new();
+    for _ in 0..4 {
+        for update in sender.poll(world.now()).await.unwrap() {
+            if let LaneUpdate::Mined { receipt } = update {
+                landed.push((receipt.plan, receipt.success));
+            }
+        }
+        world.chain.mine();
+    }
+    // The second plan's pause finds the vault paused, which costs its gas and nothing else.
+    assert_eq!(landed, [(plan.hash(), true), (second.hash(), false)]);
+    assert_eq!((world.guardian_nonce().await, world.is_paused()), (2, true));
+    let lane = sender.lane().await.unwrap();
+    assert_eq!(lane.open().count(), 0);
+    let nonces: Vec<_> = lane.entries().map(|entry| (entry.intent.plan, entry.intent.nonce)).collect();
+    assert_eq!(nonces, [(plan.hash(), 0), (second.hash(), 1)]);
+    assert_eq!(
+        lane.entry(0).unwrap().signatures.len(),
+        1,
+        "what was signed landed, no second signature was made"
+    );
+}
+
+#[tokio::test]
+async fn a_step_that_was_given_up_is_not_signed_again_but_does_not_leave_a_gap_before_a_newer_one() {
+    let world = World::new().await;
+    let (sender, plan) = (world.sender(), world.pause_plan());
+    let second = Plan { attempt: 1, ..plan.clone() };
+    let hash = world.approve(&plan).await;
+    world.approve(&second).await;
+    sender.submit(&plan, 0, world.now()).await.unwrap();
+    use_nonce_by_hand(&world, 0);
+    world.chain.mine();
+    world.say(IncidentEvent::PlanFailed { plan: hash, why: "its nonce is used".to_owned() }).await;
+    sender.submit(&second, 0, world.now()).await.unwrap();
+    world.chain.mine();
+    sender.poll(world.now()).await.unwrap();
+
+    // The foreign transaction is lost with its block, so nonce 0 must be used before nonce 1 can be.
+    world.chain.reorg(2).unwrap();
+    world.chain.mine_many(2);
+    for _ in 0..4 {
+        sender.poll(world.now()).await.unwrap();
+        world.chain.mine();
+    }
+    sender.poll(world.now()).await.unwrap();
+    let lane = sender.lane().await.unwrap();
+    assert_eq!((lane.open().count(), world.guardian_nonce().await), (0, 2));
+    assert_eq!(lane.entry(0).unwrap().signatures.len(), 1, "what is given up is not signed again");
+    assert!(world.is_paused());
 }
 
 #[tokio::test]
@@ -269,6 +387,9 @@ async fn what_cannot_work_is_not_sent() {
     assert_eq!(sender.lane().await.unwrap().version(), 0);
 }
 
+/// What is asked first about an open step.
+const ASKED_FIRST: &str = "reading the chain id and the account's nonce";
+
 #[tokio::test]
 async fn a_node_that_is_down_is_news_and_not_the_end() {
     let world = World::new().await;
@@ -279,7 +400,12 @@ async fn a_node_that_is_down_is_news_and_not_the_end() {
     sender.submit(&plan, 0, world.now()).await.unwrap();
     transport.set_offline(true);
     let updates = sender.poll(world.now()).await.unwrap();
-    assert!(matches!(&updates[..], [LaneUpdate::Held { why: HeldWhy::Node(_), .. }]), "{updates:?}");
+    assert!(
+        matches!(&updates[..], [LaneUpdate::Held { why: HeldWhy::Node { doing }, .. }] if *doing == ASKED_FIRST),
+        "{updates:?}"
+    );
+    let LaneUpdate::Held { why, .. } = &updates[0] else { panic!("{updates:?}") };
+    assert_eq!(why.to_string(), format!("the node failed while {ASKED_FIRST}"));
     transport.set_offline(false);
     world.chain.mine();
     assert!(matches!(&sender.poll(world.now()).await.unwrap()[..], [LaneUpdate::Mined { .. }]));

@@ -1,19 +1,24 @@
 //! One node: requests with a time limit, bounded retries and texts that hold no credentials.
 //!
-//! In: method and parameters. Out: the raw answer, or an error that names the node by scheme, host and port. It must
-//! never let a transport's own text through unredacted, because transports print whole urls.
+//! In: method and parameters. Out: the raw answer, or an error that names the node by scheme, host and port. Every
+//! provider that is made here has the guard of [`super::guard`] in its client, so that those who take the provider
+//! away have the time limit and the clean texts too. It must never let a transport's own text through unredacted.
 
+use super::guard::{Failed, Guard, no_answer};
+use super::redact::Redactor;
+use crate::convert;
 use crate::error::SourceError;
+use crate::quantity;
 use alloy_provider::{DynProvider, Provider as _, RootProvider};
-use alloy_rpc_client::{ClientBuilder, ConnectionConfig};
+use alloy_rpc_client::{BuiltInConnectionString, ClientBuilder, ConnectionConfig};
+use alloy_transport::utils::guess_local_url;
 use alloy_transport::{RpcError, TransportError, TransportErrorKind};
+use cordon_model::units::ChainId;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
-use std::error::Error;
-use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
-use url::Url;
 
 /// Attempts per request. Four with doubling pauses span about two seconds, which outlasts a rate limit counted per
 /// second and a load balancer that swaps a node, and still reports an outage within one Ethereum slot.
@@ -26,13 +31,6 @@ const BACKOFF_BASE: Duration = Duration::from_millis(250);
 /// Longest pause that a node may ask for with `Retry-After`. One Ethereum slot: whoever wants more is treated as
 /// unreachable, so that the caller can tell people.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(12);
-
-/// Longest foreign text that an error carries; nodes answer whole HTML pages.
-const REASON_CHARS_MAX: usize = 300;
-
-/// Shortest piece of a url's path that is treated as a key. Shorter pieces are words such as `v3` or `rpc`, whose
-/// removal would garble unrelated text; known keys have 16 characters and more.
-const KEY_CHARS_MIN: usize = 8;
 
 /// Reconnects of a websocket: without end, because a connection that gave up would stay dead until the process is
 /// restarted. Requests meanwhile run into their own limits; the transport pauses up to 30 seconds between attempts.
@@ -48,48 +46,38 @@ const STATUS_TOO_MANY_REQUESTS: u16 = 429;
 const STATUS_SERVER_FAULT: u16 = 500;
 
 /// A node, and how to speak of it.
+#[derive(Debug)]
 pub(super) struct Node {
     provider: DynProvider,
-    name: String,
-    secrets: Vec<String>,
+    redactor: Arc<Redactor>,
     timeout: Duration,
-}
-
-impl fmt::Debug for Node {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Node")
-            .field("name", &self.name)
-            .field("timeout", &self.timeout)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Node {
     pub(super) fn from_provider(provider: DynProvider, timeout: Duration) -> Self {
-        Self { provider, name: "given by the caller".to_owned(), secrets: Vec::new(), timeout }
+        Self { provider, redactor: Arc::new(Redactor::without_url()), timeout }
     }
 
+    /// Makes the client. A websocket is connected, http connects with its first request.
     pub(super) async fn connect(url: &str, limit: Duration) -> Result<Self, SourceError> {
-        let unusable = |reason: String| SourceError::Url { reason };
-        let url = Url::parse(url).map_err(|error| unusable(error.to_string()))?;
-        if !matches!(url.scheme(), "http" | "https" | "ws" | "wss") {
-            return Err(unusable(format!("its scheme is '{}'", url.scheme())));
-        }
-        let host = url.host_str().ok_or_else(|| unusable("it has no host".to_owned()))?;
-        let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
-        let name = format!("{}://{host}{port}", url.scheme());
-        let secrets = secrets(&url);
+        let (url, redactor) = Redactor::for_url(url).map_err(|reason| SourceError::Url { reason })?;
+        let redactor = Arc::new(redactor);
         let config = ConnectionConfig::new().with_max_retries(RECONNECTS_MAX);
-        let client = ClientBuilder::default().connect_with_config(url.as_str(), config);
-        let reason = match timeout(limit, client).await {
-            Ok(Ok(client)) => {
+        let reason = match timeout(limit, BuiltInConnectionString::connect_with(url.as_str(), config)).await {
+            Ok(Ok(transport)) => {
+                let guard = Guard::new(Arc::clone(&redactor), limit);
+                // The builder looks for the websocket's push channel below the layer; a transport that was wrapped
+                // before would hide it.
+                let client =
+                    ClientBuilder::default().layer(guard).transport(transport, guess_local_url(&url));
                 let provider = RootProvider::new(client).erased();
-                return Ok(Self { provider, name, secrets, timeout: limit });
+                return Ok(Self { provider, redactor, timeout: limit });
             }
-            Ok(Err(error)) => redact(&chain(&error), &secrets),
+            Ok(Err(error)) => redactor.cause(&error),
             Err(_) => no_answer(limit),
         };
-        Err(SourceError::Unreachable { node: name, method: "connect", attempts: 1, reason })
+        let node = redactor.node().to_owned();
+        Err(SourceError::Unreachable { node, method: "connect", attempts: 1, reason })
     }
 
     pub(super) fn provider(&self) -> &DynProvider {
@@ -98,17 +86,35 @@ impl Node {
 
     /// Scheme, host and port.
     pub(super) fn name(&self) -> &str {
-        &self.name
+        self.redactor.node()
     }
 
     /// Where an answer is from, for errors about it.
     pub(super) fn origin(&self, method: &str) -> String {
-        format!("answer of {} to {method}", self.name)
+        format!("answer of {} to {method}", self.name())
     }
 
     /// A transport's error as text without credentials.
     pub(super) fn describe(&self, error: &TransportError) -> String {
-        redact(&chain(error), &self.secrets)
+        match error {
+            // The node is named around it, so its cause is enough.
+            RpcError::Transport(TransportErrorKind::Custom(custom)) if custom.is::<Failed>() => {
+                custom.downcast_ref::<Failed>().map(|failed| failed.cause.clone()).unwrap_or_default()
+            }
+            error => self.redactor.chain(error),
+        }
+    }
+
+    /// The chain that the node serves.
+    pub(super) async fn chain_id(&self) -> Result<ChainId, SourceError> {
+        let answer = self.request("eth_chainId", &()).await?;
+        let origin = self.origin("eth_chainId");
+        let text: String = convert::read_json(answer.get().as_bytes(), &origin)?;
+        let number = quantity::parse(&text).and_then(|number| u64::try_from(number).ok());
+        number.map(ChainId).ok_or_else(|| {
+            let reason = "expected a chain id as a 0x-prefixed number of 64 bits".to_owned();
+            SourceError::Malformed { origin, reason }
+        })
     }
 
     /// Asks, and asks again where that can help.
@@ -117,7 +123,7 @@ impl Node {
         method: &'static str,
         params: &(impl Serialize + Sync),
     ) -> Result<Box<RawValue>, SourceError> {
-        let refused = |reason: String| SourceError::Refused { node: self.name.clone(), method, reason };
+        let refused = |reason: String| SourceError::Refused { node: self.name().to_owned(), method, reason };
         // A method without parameters takes an empty list; JSON's unit would be null.
         let params = to_raw_value(params).map_err(|error| refused(error.to_string()))?;
         let params = if params.get() == "null" { RawValue::from_string("[]".to_owned()) } else { Ok(params) }
@@ -136,9 +142,14 @@ impl Node {
                     },
                 };
             if attempts >= ATTEMPTS_MAX || wanted_pause.is_some_and(|wanted| wanted > RETRY_AFTER_MAX) {
-                return Err(SourceError::Unreachable { node: self.name.clone(), method, attempts, reason });
+                return Err(SourceError::Unreachable {
+                    node: self.name().to_owned(),
+                    method,
+                    attempts,
+                    reason,
+                });
             }
-            tracing::debug!(node = self.name, method, attempts, reason, "request failed, trying again");
+            tracing::debug!(node = self.name(), method, attempts, reason, "request failed, trying again");
             tokio::time::sleep(pause.max(wanted_pause.unwrap_or_default())).await;
             pause = pause.saturating_mul(2);
         }
@@ -172,83 +183,5 @@ fn retry(error: &TransportError) -> Retry {
         | RpcError::UnsupportedFeature(_)
         | RpcError::LocalUsageError(_)
         | RpcError::SerError(_) => Retry::Useless,
-    }
-}
-
-fn no_answer(limit: Duration) -> String {
-    format!("no answer within {} ms", limit.as_millis())
-}
-
-/// An error with its causes, each once.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let line = next.to_string();
-        if !text.contains(&line) {
-            text.push_str(": ");
-            text.push_str(&line);
-        }
-        cause = next.source();
-    }
-    text
-}
-
-/// Pieces of a url that may be credentials, longest first.
-fn secrets(url: &Url) -> Vec<String> {
-    let mut pieces = vec![url.as_str().to_owned(), url.as_str().trim_end_matches('/').to_owned()];
-    let words = [Some(url.username()), url.password(), url.query()];
-    pieces.extend(words.into_iter().flatten().map(str::to_owned));
-    pieces.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
-    let segments = url.path_segments().into_iter().flatten();
-    pieces.extend(segments.filter(|segment| segment.len() >= KEY_CHARS_MIN).map(str::to_owned));
-    pieces.retain(|piece| !piece.is_empty());
-    pieces.sort_by_key(|piece| std::cmp::Reverse(piece.len()));
-    pieces
-}
-
-fn redact(text: &str, secrets: &[String]) -> String {
-    let clean = secrets.iter().fold(without_urls(text), |text, secret| text.replace(secret, "[redacted]"));
-    clean.chars().take(REASON_CHARS_MAX).collect()
-}
-
-/// Removes whatever looks like a url: that of a provider which the caller made is not known here.
-fn without_urls(text: &str) -> String {
-    let ends_word =
-        |c: char| c.is_whitespace() || matches!(c, '(' | ')' | '"' | '\'' | '<' | '>' | ',' | '`');
-    let word = |word: &str| {
-        let trimmed = word.trim_end_matches(ends_word);
-        let end = word.get(trimmed.len()..).unwrap_or_default();
-        if trimmed.contains("://") { format!("[url]{end}") } else { word.to_owned() }
-    };
-    text.split_inclusive(ends_word).map(word).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_in_any_place_of_a_url_are_removed() {
-        let url = Url::parse("https://ann:s3cret@node.example/v3/0123456789abcdef?token=tok99").unwrap();
-        let secrets = secrets(&url);
-        let text =
-            format!("error for url ({url}): bad key 0123456789abcdef, token tok99 of ann, pass s3cret");
-        let clean = redact(&text, &secrets);
-        assert_eq!(
-            clean,
-            "error for url ([url]): bad key [redacted], token [redacted] of [redacted], pass [redacted]"
-        );
-    }
-
-    #[test]
-    fn urls_of_foreign_providers_are_removed_too() {
-        let clean = redact("error sending request for url (https://node.example/key): refused", &[]);
-        assert_eq!(clean, "error sending request for url ([url]): refused");
-    }
-
-    #[test]
-    fn long_answers_are_cut() {
-        assert_eq!(redact(&"x".repeat(10_000), &[]).len(), REASON_CHARS_MAX);
     }
 }
