@@ -1,7 +1,7 @@
 //! A real node: anvil from npm, started for one test and killed with it.
 //!
-//! In: a command line. Out: JSON-RPC. Where npm's packages are missing the test skips and says why, except under
-//! `CORDON_CI`, where that is a failure.
+//! In: a command line. Out: JSON-RPC. Where npm's packages are missing they are installed; where npm itself is missing the
+//! test skips and says why, except under `CORDON_CI`, where that is a failure.
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use serde_json::{Value, json};
@@ -18,16 +18,35 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The anvil binary, or `None` after having said why not.
+/// The anvil binary, installed from npm where it is missing; `None`, after having said why, only without npm.
 pub(crate) fn binary() -> Option<PathBuf> {
-    let default = root().join("node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil");
-    let path = std::env::var_os("ANVIL").map_or(default, PathBuf::from);
+    let path = root().join("node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil");
+    if let Some(own) = std::env::var_os("ANVIL") {
+        return Some(PathBuf::from(own));
+    }
     if path.exists() {
         return Some(path);
     }
-    assert!(std::env::var_os("CORDON_CI").is_none(), "anvil is missing in CI: run `npm ci --ignore-scripts`");
-    eprintln!("SKIPPED: no anvil at {}; run `npm ci --ignore-scripts`, or name one in ANVIL", path.display());
-    None
+    if Command::new("npm").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CORDON_CI").is_none(), "npm is missing in CI");
+        eprintln!("SKIPPED: no npm on this machine, and no anvil named in ANVIL");
+        return None;
+    }
+    install();
+    assert!(path.exists(), "npm installed no anvil for this platform; name one in ANVIL");
+    Some(path)
+}
+
+/// Installs the pinned packages, once however many tests want them at the same time.
+fn install() {
+    let lock = std::fs::File::create(std::env::temp_dir().join("cordon-npm-ci.lock")).unwrap();
+    lock.lock().unwrap();
+    if root().join("node_modules/.package-lock.json").exists() {
+        return;
+    }
+    let arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
+    let output = Command::new("npm").args(arguments).current_dir(root()).output().unwrap();
+    assert!(output.status.success(), "npm ci failed: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// A running anvil.
