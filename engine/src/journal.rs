@@ -133,11 +133,12 @@ impl Journal {
         observer: Observer,
     ) -> Result<Self, JournalError> {
         let mut incidents = BTreeMap::new();
-        let mut position = 0;
+        let mut position = None;
         for stream in log.streams(StreamId::INCIDENTS.to_owned()).await? {
             let stored = log.read(stream).await?;
             let version = stored.last().map_or(0, |stored| stored.version);
-            position = stored.last().map_or(position, |stored| position.max(stored.position));
+            // The first stream's end: whatever is appended while the others are read lies behind it and is taken up later.
+            position = position.or(stored.last().map(|stored| stored.position));
             let mut incident = None;
             for entry in &stored {
                 if let Body::Incident(event) = &entry.record.body {
@@ -149,7 +150,7 @@ impl Journal {
             }
         }
         let outboxes = channels.iter().map(|channel| StreamId::outbox(channel)).collect();
-        Ok(Self { log, chain_id, incidents, outboxes, observer, position })
+        Ok(Self { log, chain_id, incidents, outboxes, observer, position: position.unwrap_or(0) })
     }
 
     /// The log itself.

@@ -89,7 +89,10 @@ impl Engine {
             return Ok(());
         }
         let Some(choice) = cordon_decide::choose(&incident) else {
-            let why = "none of the simulated options stops the replayed attack".to_owned();
+            let findings = incident.findings.len();
+            let why = format!(
+                "none of the simulated options stops the replayed attack ({findings} findings so far)"
+            );
             return self.ask_for_person(id, why).await;
         };
         let Some(simulation) = incident.simulations.get(choice.index) else { return Ok(()) };

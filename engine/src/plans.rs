@@ -109,7 +109,8 @@ impl Engine {
         step: u32,
         why: &HeldWhy,
     ) -> Result<(), EngineError> {
-        let record = self.journal.incident(id).and_then(|incident| incident.plans.get(&plan));
+        let open = self.journal.incident(id).filter(|incident| incident.standing == Standing::Open);
+        let record = open.and_then(|incident| incident.plans.get(&plan));
         let contains = record.is_some_and(|record| {
             record.plan.purpose == Purpose::Contain && record.status == PlanStatus::Approved
         });

@@ -9,7 +9,8 @@ use alloy_json_rpc::RequestPacket;
 use alloy_transport::TransportFut;
 use cordon_model::incident::IncidentEvent;
 use cordon_model::log::{
-    Actor, Append, Batch, Body, Cursor, EventLog, FORMAT_VERSION, LogError, LogFuture, Record, Stored, StreamId,
+    Actor, Append, Batch, Body, Cursor, EventLog, FORMAT_VERSION, LogError, LogFuture, Record, Stored,
+    StreamId,
 };
 use cordon_model::units::ChainId;
 use cordon_range::{Chain, ChainTransport};

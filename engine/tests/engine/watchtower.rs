@@ -25,7 +25,7 @@ use cordon_range::world::{AssetPrice, Facts, LineSide};
 use cordon_range::{Chain, Scenario, Setup, World};
 use cordon_store::SqliteLog;
 use secrecy::SecretString;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
@@ -359,13 +359,15 @@ impl Watch {
         self.log.read(stream).await.unwrap().into_iter().map(|stored| stored.record).collect()
     }
 
-    /// Titles of everything that was queued for the channel.
-    pub(crate) async fn told(&self) -> Vec<String> {
-        let title = |record: Record| match record.body {
-            Body::Outbox(OutboxEvent::Queued { notice }) => Some(notice.title),
+    /// How many notices whose title holds `words` were queued for the channel. One that is queued again is the same
+    /// notice, and is not delivered again.
+    pub(crate) async fn told(&self, words: &str) -> usize {
+        let id = |record: Record| match record.body {
+            Body::Outbox(OutboxEvent::Queued { notice }) if notice.title.contains(words) => Some(notice.id),
             _ => None,
         };
-        self.records(StreamId::outbox(CHANNEL)).await.into_iter().filter_map(title).collect()
+        let records = self.records(StreamId::outbox(CHANNEL)).await;
+        records.into_iter().filter_map(id).collect::<BTreeSet<_>>().len()
     }
 
     /// The one incident's events.

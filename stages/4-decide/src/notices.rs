@@ -48,10 +48,12 @@ pub fn notices(incident: &Incident, event: &IncidentEvent) -> Vec<Notice> {
         | IncidentEvent::EffectsChecked { .. }
         | IncidentEvent::PlanFailed { .. }
         | IncidentEvent::PlanCompleted { .. } => execution(incident, event),
-        IncidentEvent::Investigated { root_cause, loss_wad, .. } => {
+        IncidentEvent::Investigated { root_cause, loss_wad, report_hash } => {
             let title = format!("the incident on '{}' is investigated", incident.protocol);
             let lines = vec![root_cause.clone(), format!("loss {} in value", format_value(*loss_wad))];
-            vec![notice(incident, "investigated", Audience::Responders, title, lines)]
+            // A later report with other figures is another occasion.
+            let occasion = format!("investigated {report_hash}");
+            vec![notice(incident, &occasion, Audience::Responders, title, lines)]
         }
         IncidentEvent::AllocationSettled { allocation, merkle_root } => {
             let title = format!("{} accounts are owed a reimbursement", allocation.entitlements.len());
