@@ -142,6 +142,8 @@ impl EngineError {
             // Somebody else wrote first: it is read and decided again.
             Self::Journal(JournalError::Log(LogError::Conflict { .. }))
             | Self::Log(LogError::Conflict { .. }) => false,
+            // An event that does not fit was not written: a defect to look at, and no reason to stop watching.
+            Self::Journal(JournalError::Illegal { .. }) => false,
             Self::Journal(_) | Self::Log(_) | Self::Lane(_) => true,
             Self::Send(error) => {
                 matches!(**error, cordon_contain::SendError::Log(_) | cordon_contain::SendError::Lane(_))

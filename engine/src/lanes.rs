@@ -74,7 +74,12 @@ impl Engine {
                     ),
                     (Some(_), _) | (None, None) => continue,
                 };
-                self.record(id, vec![Entry::by("contain", why, event)]).await?;
+                match self.record(id, vec![Entry::by("contain", why, event)]).await {
+                    Err(error) if !error.is_of_the_log() => {
+                        tracing::error!(incident = %id, error = %chain(&error), "lane and incident disagree");
+                    }
+                    told => told?,
+                }
             }
         }
         Ok(())

@@ -257,7 +257,7 @@ impl Incident {
             IncidentEvent::PlanApproved { plan } => self.decide_on(*plan, PlanStatus::Approved)?,
             IncidentEvent::PlanRefused { plan, .. } => self.decide_on(*plan, PlanStatus::Refused)?,
             IncidentEvent::StepLanded { receipt } => {
-                self.approved(receipt.plan)?.receipts.insert(receipt.step, receipt.clone());
+                self.allowed(receipt.plan)?.receipts.insert(receipt.step, receipt.clone());
             }
             IncidentEvent::StepReverted { plan, step, .. } => self.revert_step(*plan, *step)?,
             IncidentEvent::StepHeld { plan, step, why } => {
@@ -340,11 +340,22 @@ impl Incident {
         }
     }
 
+    /// A plan that was allowed at some time. What the chain did with its steps is a fact, also after it was given up.
+    fn allowed(&mut self, plan: PlanHash) -> Result<&mut PlanRecord, &'static str> {
+        let record = self.plans.get_mut(&plan).ok_or("the plan was never chosen")?;
+        match record.status {
+            PlanStatus::Approved | PlanStatus::Completed | PlanStatus::Failed => Ok(record),
+            PlanStatus::Chosen | PlanStatus::Refused => Err("only an approved plan is executed"),
+        }
+    }
+
     fn revert_step(&mut self, plan: PlanHash, step: u32) -> Result<(), &'static str> {
-        let record = self.executing(plan)?;
+        let record = self.allowed(plan)?;
         record.receipts.remove(&step);
         record.verifications.remove(&step);
-        record.status = PlanStatus::Approved;
+        if record.status == PlanStatus::Completed {
+            record.status = PlanStatus::Approved;
+        }
         Ok(())
     }
 
@@ -583,6 +594,17 @@ mod tests {
         let incident = Incident::fold(&log).unwrap().unwrap();
         assert_eq!(incident.plans[&plan].status, PlanStatus::Approved);
         assert_eq!(incident.plans[&plan].next_step(), Some(0));
+    }
+
+    #[test]
+    fn what_the_chain_does_with_a_given_up_plan_is_still_a_fact() {
+        let (plan, mut log) = chosen();
+        let given_up = IncidentEvent::PlanFailed { plan, why: "its nonce was used".to_owned() };
+        log.extend([IncidentEvent::PlanApproved { plan }, given_up, landed(plan)]);
+        log.push(IncidentEvent::StepReverted { plan, step: 0, block: BLOCK });
+        let incident = Incident::fold(&log).unwrap().unwrap();
+        assert_eq!(incident.plans[&plan].status, PlanStatus::Failed);
+        assert_eq!(incident.attempts(Purpose::Contain), 1, "another attempt takes its place");
     }
 
     #[test]
