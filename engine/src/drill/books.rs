@@ -22,6 +22,8 @@ const TOTAL_SUPPLY: [u8; 4] = [0x18, 0x16, 0x0d, 0xdd];
 /// The ledger of one asset between two blocks.
 #[derive(Debug, Clone, Serialize)]
 pub struct Ledger {
+    /// Symbol of the asset; all tokens of the range have 18 decimals.
+    pub symbol: &'static str,
     /// Block before the attack.
     pub from: BlockRef,
     /// Last block.
@@ -55,7 +57,7 @@ pub struct LedgerLine {
 /// [`EngineError::Recovery`] naming the account or the sum that does not add up.
 pub(super) async fn ledger(
     engine: &Engine,
-    token: Address,
+    (token, symbol): (Address, &'static str),
     from: BlockRef,
     to: BlockRef,
     name: impl Fn(Address) -> String,
@@ -97,7 +99,7 @@ pub(super) async fn ledger(
         holders: holders.collect(),
     };
     let sheet = balance_sheet(&books).map_err(|imbalance| EngineError::Recovery(imbalance.to_string()))?;
-    Ok(Ledger { from, to, supply_raw: sheet.supply_after_raw, lines })
+    Ok(Ledger { symbol, from, to, supply_raw: sheet.supply_after_raw, lines })
 }
 
 /// What every account ever holding the token received and sent after a block.

@@ -8,7 +8,7 @@ use super::books::{Ledger, ledger};
 use super::stage::Stage;
 use super::tell::DrillEvent;
 use crate::error::EngineError;
-use crate::render;
+use crate::render::{self, Names};
 use crate::respond::attack_transactions;
 use alloy_primitives::{Address, I256};
 use cordon_model::incident::{Incident, Standing};
@@ -44,8 +44,8 @@ pub struct DrillReport {
     pub undefended_profit_raw: I256,
     /// The investigation.
     pub investigation: Option<Report>,
-    /// Where every unit of the dollar is.
-    pub ledger: Option<Ledger>,
+    /// Where every unit of every token is.
+    pub ledgers: Vec<Ledger>,
     /// Everything that was told, line by line.
     pub timeline: Vec<String>,
     /// Longest time for one block, which differs from run to run and is in no file.
@@ -53,6 +53,8 @@ pub struct DrillReport {
     pub slowest: Option<(u64, Duration)>,
     #[serde(skip)]
     investigation_markdown: String,
+    #[serde(skip)]
+    names: Names,
 }
 
 /// Whether the drill ended as it should.
@@ -105,7 +107,8 @@ impl DrillReport {
                 .as_ref()
                 .map(|report| cordon_investigate::report_markdown(report, &labels))
                 .unwrap_or_default();
-            report.ledger = Some(draw_up(&stage, &incident).await?);
+            report.ledgers = draw_up(&stage, &incident).await?;
+            report.names = stage.names.clone();
         }
         report.verdict = verdict(&report, drill);
         stage.tell(DrillEvent::chapter("What it was worth"), tell);
@@ -125,7 +128,8 @@ impl DrillReport {
             attacker_profit_raw: card.attacker_profit_dusd_raw,
             undefended_profit_raw: undefended.attacker_profit_dusd_raw,
             investigation: None,
-            ledger: None,
+            ledgers: Vec::new(),
+            names: Names::default(),
             timeline: Vec::new(),
             slowest: None,
             investigation_markdown: String::new(),
@@ -160,11 +164,11 @@ impl DrillReport {
                 "attacked, detected, contained  blocks {attacked_at}, {detected_at}, {contained_at}"
             ));
         }
-        if let Some(ledger) = &self.ledger {
-            let supply = format_units(ledger.supply_raw, 18);
+        for ledger in &self.ledgers {
+            let (supply, accounts) = (format_units(ledger.supply_raw, 18), ledger.lines.len());
             lines.push(format!(
-                "accounted for                  {supply} dUSD over {} accounts, to the last unit",
-                ledger.lines.len()
+                "accounted for                  {supply} {} over {accounts} accounts, to the last unit",
+                ledger.symbol
             ));
         }
         match &self.verdict {
@@ -183,11 +187,11 @@ impl DrillReport {
         let mut text = format!("# Drill `{}`, seed {}\n\n", self.scenario, self.seed);
         block(&mut text, &self.summary());
         for incident in &self.incidents {
-            options(&mut text, incident);
+            options(&mut text, incident, &self.names);
             fixes(&mut text, incident);
             payments(&mut text, incident);
         }
-        if let Some(ledger) = &self.ledger {
+        for ledger in &self.ledgers {
             accounts(&mut text, ledger);
         }
         if !self.investigation_markdown.is_empty() {
@@ -214,8 +218,7 @@ fn latency_of(incident: &Incident, detected_at: u64) -> Option<Latency> {
     Some(Latency { attacked_at, detected_at, contained_at })
 }
 
-async fn draw_up(stage: &Stage, incident: &Incident) -> Result<Ledger, EngineError> {
-    let token = stage.world.facts().treasury.token;
+async fn draw_up(stage: &Stage, incident: &Incident) -> Result<Vec<Ledger>, EngineError> {
     let snapshot = incident.allocation.as_ref().map(|allocation| allocation.snapshot);
     let head = stage.world.chain().head();
     let head = BlockRef { number: head.number, hash: head.hash };
@@ -237,7 +240,12 @@ async fn draw_up(stage: &Stage, incident: &Incident) -> Result<Ledger, EngineErr
             }
         })
     };
-    ledger(&stage.engine, token, snapshot.unwrap_or(head), head, name).await
+    let mut ledgers = Vec::new();
+    for asset in &facts.assets {
+        let asset = (asset.token, asset.symbol);
+        ledgers.push(ledger(&stage.engine, asset, snapshot.unwrap_or(head), head, &name).await?);
+    }
+    Ok(ledgers)
 }
 
 fn verdict(report: &DrillReport, drill: Drill) -> Verdict {
@@ -277,7 +285,7 @@ fn block(text: &mut String, lines: &[String]) {
     text.push_str("```\n\n");
 }
 
-fn options(text: &mut String, incident: &Incident) {
+fn options(text: &mut String, incident: &Incident, names: &Names) {
     line(
         text,
         format_args!(
@@ -287,7 +295,7 @@ fn options(text: &mut String, incident: &Incident) {
     for simulation in &incident.simulations {
         let stops = if simulation.contains_attack() { "yes" } else { "no" };
         let working = simulation.honest.iter().filter(|trial| trial.works_without).count();
-        let title = render::plain(&simulation.plan.title).replace('|', "\\|");
+        let title = names.apply(&render::plain(&simulation.plan.title)).replace('|', "\\|");
         line(text, format_args!("| {title} | {stops} | {} of {working} |", simulation.honest_broken()));
     }
     text.push('\n');
@@ -331,8 +339,8 @@ fn accounts(text: &mut String, ledger: &Ledger) {
     line(
         text,
         format_args!(
-            "## Where every dollar is\n\nFrom block {} to block {}; each line and the sum hold to the last unit.\n",
-            ledger.from.number, ledger.to.number
+            "## Where every {} is\n\nFrom block {} to block {}; each line and the sum hold to the last unit.\n",
+            ledger.symbol, ledger.from.number, ledger.to.number
         ),
     );
     line(text, format_args!("| account | before | received | sent | after |\n|---|---|---|---|---|"));

@@ -88,7 +88,7 @@ pub(super) struct Stage {
     outbox: Outbox,
     shown: Shown,
     heard: Heard,
-    names: Names,
+    pub(super) names: Names,
     /// How much of the log has been told.
     position: u64,
     /// Longest time that the engine took for one block, with the block.
