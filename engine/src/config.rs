@@ -11,7 +11,7 @@ pub mod raw;
 use crate::config::raw::{RawAccount, RawAsset, RawChain, RawConfig, RawLever, RawProtocol, RawSigner};
 use alloy_primitives::{Address, Selector, U256, keccak256};
 use cordon_model::protocol::{AccountView, AssetSpec, Capability, Price, ProtectedContract, Protocol};
-use cordon_model::units::{Asset, CapabilityId, ChainId, ProtocolId};
+use cordon_model::units::{Asset, CapabilityId, ChainId, ProtocolId, parse_wad};
 use cordon_replay::RulesError;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -393,15 +393,4 @@ impl Resolver<'_> {
             self.problem(key, text, "a decimal number such as \"1\" or \"1999.95\", at most 18 decimals")
         })
     }
-}
-
-/// Reads a decimal number as fixed point with 18 decimals, exactly.
-#[must_use]
-pub fn parse_wad(text: &str) -> Option<U256> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |part: &str| part.chars().all(|c| c.is_ascii_digit());
-    if whole.is_empty() || fraction.len() > 18 || !digits(whole) || !digits(fraction) || text.ends_with('.') {
-        return None;
-    }
-    format!("{whole}{fraction:0<18}").parse().ok()
 }

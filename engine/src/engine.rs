@@ -10,7 +10,7 @@ use crate::error::EngineError;
 use crate::history::{History, Past};
 use crate::journal::{Entries, Entry, Journal, Observer, Stamp};
 use crate::trials::{Trials, views};
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, U256};
 use alloy_provider::{DynProvider, Provider};
 use cordon_contain::{Authority, Gate, KeystoreSigner, PasswordSource, SendPolicy, Sender, Signer};
 use cordon_decide::{Playbook, Policy};
@@ -350,8 +350,7 @@ fn senders(
             .map_err(|source| EngineError::Key { address, source })?;
         let levers = config.protocols.iter().flat_map(|protocol| &protocol.capabilities);
         // No grant carries native coin: neither a pause nor a fix needs any.
-        let authority =
-            Authority::new(config.chain.id, address).with_levers(levers).with_people(Default::default());
+        let authority = Authority::new(config.chain.id, address).with_levers(levers).with_people(U256::ZERO);
         let gate = Gate::new(Arc::clone(log), authority);
         let signer: Arc<dyn Signer> = Arc::new(key);
         let sender = Sender::new(provider.clone(), gate, signer, Arc::clone(log), SendPolicy::default());

@@ -194,3 +194,14 @@ impl From<cordon_range::RangeError> for EngineError {
         Self::Range(Box::new(error))
     }
 }
+
+/// An error with its causes on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

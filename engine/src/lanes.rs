@@ -4,9 +4,8 @@
 //! so that a receipt which an earlier process recorded and did not pass on is passed on now. Must never: sign.
 
 use crate::engine::Engine;
-use crate::error::EngineError;
+use crate::error::{EngineError, chain};
 use crate::journal::Entry;
-use crate::respond::chain;
 use cordon_contain::LaneUpdate;
 use cordon_model::incident::{Incident, IncidentEvent, Standing};
 

@@ -33,5 +33,4 @@ pub use fix::Candidate;
 pub use history::{HISTORY_BLOCKS_MAX, History, Past};
 pub use journal::{Entries, Entry, Journal, JournalError, Observer, Stamp};
 pub use payback::{PaybackOrder, Settlement};
-pub use respond::chain as error_chain;
 pub use verify_command::{FixRequest, verify_fix};

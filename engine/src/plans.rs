@@ -5,10 +5,10 @@
 //! flag says so.
 
 use crate::engine::Engine;
-use crate::error::EngineError;
+use crate::error::{EngineError, chain};
 use crate::journal::Entry;
 use crate::options::threat_transactions;
-use crate::respond::{attack_transactions, chain};
+use crate::respond::attack_transactions;
 use cordon_contain::{HeldWhy, SendError, Submitted, verify_effects};
 use cordon_model::incident::{IncidentEvent, PlanStatus, Standing};
 use cordon_model::plan::{Certainty, Plan, Purpose, Receipt};
@@ -118,7 +118,10 @@ impl Engine {
             HeldWhy::NonceTaken { .. } if contains => self.give_up(id, plan, why.to_string()).await,
             // The node is asked again in a moment; people are told when it keeps failing.
             HeldWhy::Node { .. } => Err(EngineError::Refused(format!("step {} is held: {why}", step + 1))),
-            _ => self.hold(id, plan, step, why.to_string()).await,
+            HeldWhy::Rule(_)
+            | HeldWhy::Fees(_)
+            | HeldWhy::NonceTaken { .. }
+            | HeldWhy::SignaturesExhausted { .. } => self.hold(id, plan, step, why.to_string()).await,
         }
     }
 

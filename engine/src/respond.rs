@@ -6,7 +6,7 @@
 //! keep another incident, or the next block, from being looked at.
 
 use crate::engine::Engine;
-use crate::error::EngineError;
+use crate::error::{EngineError, chain};
 use crate::journal::{Entries, Entry, Stamp};
 use cordon_decide::{StepKind, Who};
 use cordon_model::incident::{Incident, IncidentEvent, Standing};
@@ -143,15 +143,4 @@ pub(crate) fn attack_transactions(incident: &Incident) -> Vec<TxRef> {
 pub(crate) fn in_chain_order(txs: impl Iterator<Item = TxRef>) -> Vec<TxRef> {
     let ordered: BTreeSet<(u64, u32, TxRef)> = txs.map(|tx| (tx.block.number, tx.index, tx)).collect();
     ordered.into_iter().map(|(_, _, tx)| tx).collect()
-}
-
-/// An error with its causes on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

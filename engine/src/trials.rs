@@ -6,6 +6,7 @@
 
 use crate::error::EngineError;
 use crate::history::History;
+use alloy_primitives::U256;
 use alloy_provider::DynProvider;
 use cordon_detect::DetectorSet;
 use cordon_investigate::{Interfaces, Labels};
@@ -123,8 +124,7 @@ impl Trials<'_> {
     ) -> Result<TrialOutcome, EngineError> {
         let execution = on.branch().transaction(transaction, self.views()).await?;
         let success = execution.status.is_success();
-        let loss_wad =
-            if success { cordon_detect::loss_wad(self.protocol, &execution) } else { Default::default() };
+        let loss_wad = if success { cordon_detect::loss_wad(self.protocol, &execution) } else { U256::ZERO };
         Ok(TrialOutcome { success, loss_wad, error: self.failure(&execution) })
     }
 

@@ -6,10 +6,9 @@
 
 use crate::config::Config;
 use crate::engine::{Engine, Event};
-use crate::error::EngineError;
+use crate::error::{EngineError, chain};
 use crate::journal::Observer;
 use crate::render::{self, Names};
-use crate::respond::chain;
 use alloy_provider::DynProvider;
 use cordon_ingest::sources::json_rpc;
 use cordon_ingest::{Advance, ChainSource, JsonRpc, StartAt};

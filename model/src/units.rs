@@ -198,6 +198,18 @@ pub fn format_value(value_wad: U256) -> String {
     format!("{grouped}.{cents:0>2}")
 }
 
+/// Reads a decimal text such as `2500.5` as wad, exactly; `None` for anything else, more than 18 decimals, or a number
+/// that does not fit.
+#[must_use]
+pub fn parse_wad(text: &str) -> Option<U256> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) || fraction.len() > 18 {
+        return None;
+    }
+    U256::from_str_radix(&format!("{whole}{fraction:0<18}"), 10).ok()
+}
+
 /// [`format_units`] for a signed change; a gain carries a plus sign.
 #[must_use]
 pub fn format_signed_units(raw: I256, decimals: u8) -> String {
@@ -225,6 +237,15 @@ mod tests {
         assert_eq!(format_value(wad("9999999999999999")), "0.00");
         assert_eq!(format_value(wad("123000000000000000000")), "123.00");
         assert_eq!(format_value(U256::ZERO), "0.00");
+    }
+
+    #[test]
+    fn decimal_texts_are_read_exactly_or_not_at_all() {
+        assert_eq!(parse_wad("1999.95"), Some(U256::from(199_995u64) * WAD / U256::from(100u64)));
+        assert_eq!(parse_wad("0.000000000000000001"), Some(U256::from(1u64)));
+        for wrong in ["", ".", "1.", ".5", "1,5", "-1", "1e3", "0.0000000000000000001", "1.2.3"] {
+            assert_eq!(parse_wad(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

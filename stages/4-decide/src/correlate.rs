@@ -92,7 +92,7 @@ pub fn correlate(findings: Vec<Finding>, incidents: &[&Incident], policy: &Polic
     };
     let mut assignments = Vec::new();
     let fresh = findings.into_iter().filter(is_fresh).collect();
-    for ((tx, protocol), mut group) in by_transaction(fresh) {
+    for ((_, _, tx, protocol), mut group) in by_transaction(fresh) {
         group.sort_by(|a, b| b.score.cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
         // The same detector configured twice says the same thing twice.
         let mut seen = BTreeSet::new();
@@ -130,38 +130,17 @@ pub fn correlate(findings: Vec<Finding>, incidents: &[&Incident], policy: &Polic
     assignments
 }
 
-fn by_transaction(findings: Vec<Finding>) -> BTreeMap<(OrderedTx, ProtocolId), Vec<Finding>> {
+fn by_transaction(findings: Vec<Finding>) -> BTreeMap<Place, Vec<Finding>> {
     let mut groups: BTreeMap<_, Vec<Finding>> = BTreeMap::new();
     for finding in findings {
-        groups.entry((OrderedTx(finding.tx), finding.protocol.clone())).or_default().push(finding);
+        let place = (finding.tx.block.number, finding.tx.index, finding.tx, finding.protocol.clone());
+        groups.entry(place).or_default().push(finding);
     }
     groups
 }
 
-/// A transaction in the order of the chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct OrderedTx(TxRef);
-
-impl std::ops::Deref for OrderedTx {
-    type Target = TxRef;
-
-    fn deref(&self) -> &TxRef {
-        &self.0
-    }
-}
-
-impl PartialOrd for OrderedTx {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for OrderedTx {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        let key = |tx: &TxRef| (tx.block.number, tx.index, tx.hash);
-        key(&self.0).cmp(&key(&other.0))
-    }
-}
+/// A transaction of one protocol, in the order of the chain.
+type Place = (u64, u32, TxRef, ProtocolId);
 
 fn incident_id(chain_id: ChainId, protocol: &ProtocolId, first: &Finding) -> IncidentId {
     IncidentId::derive(&[&chain_id.to_string(), &protocol.0, &first.id.0.to_string()])

@@ -54,7 +54,7 @@ use assess::Assessment;
 use cordon_model::execution::{Execution, ViewCall};
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::protocol::Protocol;
-use cordon_model::units::{Bps, format_units};
+use cordon_model::units::{Bps, format_units, parse_wad};
 use serde::Deserialize;
 
 /// Score of a loss that just passes the thresholds. It equals the policy's default for opening an incident: the
@@ -100,7 +100,7 @@ impl ValueLossConfig {
         };
         let (min, full) = (self.loss_min_bps, self.loss_full_bps);
         Ok(ValueLoss {
-            loss_min_wad: parse_wad(&self.loss_min_value).ok_or_else(|| ConfigError {
+            loss_min_wad: threshold_wad(&self.loss_min_value).ok_or_else(|| ConfigError {
                 key: "value-loss.loss_min_value",
                 value: self.loss_min_value.clone(),
                 expected: "a decimal number with at most 18 digits after the point, such as \"2500.5\"",
@@ -136,15 +136,9 @@ pub(crate) fn loss_views(protocol: &Protocol, execution: &Execution) -> Vec<View
     calls
 }
 
-/// Reads a decimal text as wad, exactly.
-fn parse_wad(text: &str) -> Option<U256> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits(whole) || !digits(fraction) || fraction.len() > 18 {
-        return None;
-    }
-    let value = U256::from_str_radix(&format!("{whole}{fraction:0<18}"), 10).ok()?;
-    (value <= value_ceiling_wad()).then_some(value)
+/// A threshold in value: a decimal text that stays within what values are cut at.
+fn threshold_wad(text: &str) -> Option<U256> {
+    parse_wad(text).filter(|value| *value <= value_ceiling_wad())
 }
 
 /// See the module.

@@ -235,12 +235,12 @@ fn an_absolute_threshold_works_where_holdings_cannot_be_read() {
 
 #[test]
 fn decimal_amounts_are_read_exactly() {
-    assert_eq!(parse_wad("2500.5"), Some(wad(5_001) / U256::from(2)));
-    assert_eq!(parse_wad("0.000000000000000001"), Some(U256::ONE));
+    assert_eq!(threshold_wad("2500.5"), Some(wad(5_001) / U256::from(2)));
+    assert_eq!(threshold_wad("0.000000000000000001"), Some(U256::ONE));
     for wrong in ["", ".", "1.", ".5", "-1", "1e18", "1_000", "0.0000000000000000001", "1.2.3", " 1"] {
-        assert_eq!(parse_wad(wrong), None, "{wrong}");
+        assert_eq!(threshold_wad(wrong), None, "{wrong}");
     }
-    assert_eq!(parse_wad(&"9".repeat(70)), None);
+    assert_eq!(threshold_wad(&"9".repeat(70)), None);
 }
 
 #[test]
