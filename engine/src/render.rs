@@ -70,6 +70,9 @@ pub fn event(event: &IncidentEvent) -> (String, Vec<String>) {
         IncidentEvent::FindingWithdrawn { finding } => {
             (format!("{finding} withdrawn: its block left the chain"), none)
         }
+        IncidentEvent::FindingConfirmed { finding, certainty } => {
+            (format!("{finding} confirmed: its block is {certainty}"), none)
+        }
         IncidentEvent::Triaged { severity, rationale } => {
             (format!("severity {severity}"), vec![plain(rationale)])
         }

@@ -49,6 +49,8 @@ pub struct Block {
     pub excess_blob_gas: Option<u64>,
     /// Parent beacon block root (EIP-4788).
     pub parent_beacon_block_root: Option<B256>,
+    /// Root of the receipts' trie as the header states it.
+    pub receipts_root: B256,
     /// Bloom over all logs; replay is checked against it.
     pub logs_bloom: Bloom,
     /// Validator withdrawals (EIP-4895).

@@ -30,18 +30,38 @@ pub struct Execution {
     pub logs: Vec<Log>,
     /// Movements of native coin and of tokens (ERC-20 `Transfer` logs) that were kept.
     pub transfers: Vec<Transfer>,
-    /// Storage reads and writes in order, those of reverted frames included (see [`Frame::reverted`]).
+    /// Storage reads and writes in order, those of reverted frames included (see [`Frame::reverted`]). At
+    /// [`Detail::Watch`] a read that repeats what its frame already noted is left out.
     pub accesses: Vec<StorageAccess>,
+    /// Reads and writes of transient storage (EIP-1153), under the same rules.
+    pub transient: Vec<StorageAccess>,
     /// Contracts that exist after the transaction and did not before.
     pub creations: Vec<Creation>,
+    /// `SELFDESTRUCT`s that were kept, in order, whether or not the account went with them (EIP-6780).
+    pub destructions: Vec<Destruction>,
     /// Storage that differs after the transaction: contract, slot, before, after.
     pub storage_changes: Vec<StorageChange>,
     /// Native balance changes per account, fees included, in wei.
     pub balance_changes_wei: BTreeMap<Address, I256>,
     /// Answers to the view calls that were asked for, before and after the transaction.
     pub views: Vec<ViewReading>,
+    /// What was hashed to find a slot: mapping keys and array bases. Only at [`Detail::Full`].
+    pub preimages: Vec<SlotPreimage>,
+    /// How much was recorded.
+    pub detail: Detail,
     /// True where a bound cut the record short.
     pub truncated: bool,
+}
+
+/// How much of an execution is recorded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Detail {
+    /// What detectors need, cheap enough for every transaction of a chain.
+    #[default]
+    Watch,
+    /// Everything forensics asks for: every single access, and what slots were derived from.
+    Full,
 }
 
 impl Execution {
@@ -131,6 +151,8 @@ pub struct Frame {
     pub status: Status,
     /// True where this frame or one above it was undone, so that its effects did not last.
     pub reverted: bool,
+    /// True where the code is one of the chain's precompiled contracts.
+    pub precompile: bool,
     /// Sequence number of the entry.
     pub enter_seq: u32,
     /// Sequence number of the exit.
@@ -205,6 +227,8 @@ pub struct StorageAccess {
     pub slot: U256,
     /// Read or write.
     pub kind: AccessKind,
+    /// Value before the access; for a read the value itself.
+    pub before: U256,
     /// Value read or written.
     pub value: U256,
 }
@@ -212,12 +236,41 @@ pub struct StorageAccess {
 /// A contract that was created and still exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Creation {
+    /// Frame that ran the init code.
+    pub frame: u32,
     /// Creating account.
     pub creator: Address,
     /// New contract.
     pub address: Address,
+    /// Hash of the init code, arguments of the constructor included.
+    pub init_code_hash: B256,
     /// Hash of its runtime code.
     pub code_hash: B256,
+}
+
+/// A `SELFDESTRUCT` that was kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destruction {
+    /// Sequence number.
+    pub seq: u32,
+    /// Frame in which it happened.
+    pub frame: u32,
+    /// Contract that destroyed itself.
+    pub contract: Address,
+    /// Account that received its balance.
+    pub beneficiary: Address,
+    /// That balance, in wei.
+    pub balance_wei: U256,
+}
+
+/// A hash that the EVM computed over 64 bytes (a mapping's key and base slot) or 32 bytes (an array's base slot), as
+/// Solidity derives slots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotPreimage {
+    /// The hash, as it appears as slot, or in an offset from one.
+    pub hash: B256,
+    /// What was hashed.
+    pub preimage: Bytes,
 }
 
 /// A slot whose value differs after the transaction.

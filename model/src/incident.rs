@@ -10,7 +10,7 @@ pub use event::IncidentEvent;
 
 use crate::allocation::Allocation;
 use crate::finding::{AttackClass, Evidence, Finding};
-use crate::plan::{Plan, Purpose, Receipt, Verification};
+use crate::plan::{Certainty, Plan, Purpose, Receipt, Verification};
 use crate::remedy::{Remedy, Verdict};
 use crate::simulation::Simulation;
 use crate::units::{ChainId, FindingId, IncidentId, PlanHash, ProtocolId};
@@ -146,6 +146,9 @@ pub struct Incident {
     pub standing: Standing,
     /// Findings that stand, in order of arrival.
     pub findings: Vec<Finding>,
+    /// How certain the blocks of findings are; a finding that is not named stands on an unconfirmed block.
+    #[serde(default)]
+    pub certainty: BTreeMap<FindingId, Certainty>,
     /// Severity, once triaged.
     pub severity: Option<Severity>,
     /// Simulations, in order.
@@ -210,6 +213,7 @@ impl Incident {
             protocol,
             standing: Standing::Open,
             findings: vec![finding],
+            certainty: BTreeMap::new(),
             severity: None,
             simulations: Vec::new(),
             needs_person: None,
@@ -249,7 +253,11 @@ impl Incident {
     fn accept_open(&mut self, event: &IncidentEvent) -> Result<(), &'static str> {
         match event {
             IncidentEvent::FindingAdded { finding } => self.add_finding(finding)?,
-            IncidentEvent::FindingWithdrawn { finding } => self.findings.retain(|known| known.id != *finding),
+            IncidentEvent::FindingWithdrawn { finding } => {
+                self.findings.retain(|known| known.id != *finding);
+                self.certainty.remove(finding);
+            }
+            IncidentEvent::FindingConfirmed { finding, certainty } => self.confirm(*finding, *certainty)?,
             IncidentEvent::Triaged { severity, .. } => self.severity = Some(*severity),
             IncidentEvent::Simulated { simulation } => self.simulations.push((**simulation).clone()),
             IncidentEvent::NeedsPerson { why } => self.needs_person = Some(why.clone()),
@@ -293,6 +301,17 @@ impl Incident {
             return Err("a finding is added once");
         }
         self.findings.push(finding.clone());
+        Ok(())
+    }
+
+    fn confirm(&mut self, finding: FindingId, certainty: Certainty) -> Result<(), &'static str> {
+        if !self.findings.iter().any(|known| known.id == finding) {
+            return Err("only a finding that stands is confirmed");
+        }
+        let known = self.certainty.insert(finding, certainty);
+        if known.is_some_and(|known| known >= certainty) {
+            return Err("a confirmation makes a finding more certain");
+        }
         Ok(())
     }
 

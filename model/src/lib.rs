@@ -13,6 +13,7 @@ pub mod finding;
 pub mod incident;
 pub mod lane;
 pub mod log;
+pub mod network;
 pub mod notice;
 pub mod plan;
 pub mod protocol;

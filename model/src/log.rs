@@ -5,8 +5,9 @@
 
 use crate::incident::IncidentEvent;
 use crate::lane::LaneEvent;
+use crate::network::{NetworkAlarm, SignalKind};
 use crate::notice::OutboxEvent;
-use crate::units::{BlockRef, ChainId, IncidentId};
+use crate::units::{BlockRef, ChainId, IncidentId, ProtocolId};
 use alloy_primitives::Address;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -129,6 +130,56 @@ pub enum ChainEvent {
         /// What differs.
         what: String,
     },
+    /// How far the chain counts as safe and as finalised, whenever it moved.
+    Finality {
+        /// Newest block that the chain's own rule calls safe.
+        safe: Option<BlockRef>,
+        /// Newest block that it calls final.
+        finalized: Option<BlockRef>,
+    },
+    /// A condition of the chain or its nodes began, or got worse or better.
+    AlarmRaised {
+        /// What was measured.
+        alarm: NetworkAlarm,
+    },
+    /// The condition is over.
+    AlarmCleared {
+        /// Which kind.
+        kind: SignalKind,
+        /// What it was about within its kind.
+        subject: Option<Address>,
+    },
+    /// Nothing is sent on this chain until [`ChainEvent::Released`].
+    Held {
+        /// Which rule, and on which grounds.
+        why: String,
+    },
+    /// What held automation is over.
+    Released {
+        /// Why.
+        why: String,
+    },
+    /// A contract joined a protocol: made by its factory, or the code behind its proxy.
+    Followed {
+        /// Protocol.
+        protocol: ProtocolId,
+        /// The contract.
+        contract: Address,
+        /// Block in which it joined.
+        block: BlockRef,
+        /// How it joined.
+        because: FollowReason,
+    },
+}
+
+/// Why a contract joined a protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FollowReason {
+    /// Created by this factory.
+    CreatedBy(Address),
+    /// Implementation that this proxy points to now.
+    ImplementationOf(Address),
 }
 
 /// How far a chain has been judged. It never passes a block whose findings are not in the log.

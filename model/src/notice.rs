@@ -1,6 +1,6 @@
 //! Messages to people.
 //!
-//! In: an incident's events. Out: [`Notice`] in an outbox that is part of the log. Every text field may carry data
+//! In: the events of an incident or of a chain. Out: [`Notice`] in an outbox that is part of the log. Every text field may carry data
 //! from the chain, so a channel must escape it for its own format.
 
 use crate::incident::Severity;
@@ -10,15 +10,17 @@ use serde::{Deserialize, Serialize};
 /// One message for one occasion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
-    /// Derived from incident and occasion: the same occasion never gives a second notice.
+    /// Derived from subject and occasion: the same occasion never gives a second notice.
     pub id: NoticeId,
-    /// Incident it tells of.
-    pub incident: IncidentId,
-    /// Protocol concerned.
-    pub protocol: ProtocolId,
+    /// Incident it tells of; `None` where it is about the chain or its nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<IncidentId>,
+    /// Protocol concerned; `None` where it is about the chain or its nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<ProtocolId>,
     /// Chain concerned.
     pub chain_id: ChainId,
-    /// Severity of the incident when the notice was written.
+    /// Severity of the matter when the notice was written.
     pub severity: Severity,
     /// Who should read it.
     pub audience: Audience,

@@ -6,7 +6,7 @@
 use crate::allocation::Allocation;
 use crate::finding::Finding;
 use crate::incident::Severity;
-use crate::plan::{Plan, Receipt, Verification};
+use crate::plan::{Certainty, Plan, Receipt, Verification};
 use crate::remedy::Remedy;
 use crate::simulation::Simulation;
 use crate::units::{BlockRef, ChainId, FindingId, IncidentId, PlanHash, ProtocolId};
@@ -37,6 +37,13 @@ pub enum IncidentEvent {
     FindingWithdrawn {
         /// Which finding.
         finding: FindingId,
+    },
+    /// The block of a finding became more certain: what was said of an unconfirmed block is confirmed.
+    FindingConfirmed {
+        /// Which finding.
+        finding: FindingId,
+        /// How certain its block is now.
+        certainty: Certainty,
     },
     /// Severity was set or raised.
     Triaged {
@@ -160,6 +167,7 @@ impl IncidentEvent {
             Self::Detected { .. } => "detected",
             Self::FindingAdded { .. } => "finding added",
             Self::FindingWithdrawn { .. } => "finding withdrawn",
+            Self::FindingConfirmed { .. } => "finding confirmed",
             Self::Triaged { .. } => "triaged",
             Self::Simulated { .. } => "simulated",
             Self::NeedsPerson { .. } => "needs a person",

@@ -20,8 +20,8 @@ const NAME_CHARS_MAX: usize = 100;
 /// The texts of a notice, within the bounds above.
 #[derive(Debug)]
 pub(crate) struct Clipped {
-    /// Name of the protocol.
-    pub(crate) protocol: String,
+    /// Name of the protocol, where it is about one.
+    pub(crate) protocol: Option<String>,
     /// Title.
     pub(crate) title: String,
     /// Details.
@@ -37,7 +37,8 @@ impl Clipped {
             lines.push(format!("({hidden} more lines)"));
         }
         let title = clip(&notice.title, TITLE_CHARS_MAX);
-        Self { protocol: clip(&notice.protocol.0, NAME_CHARS_MAX), title, lines }
+        let protocol = notice.protocol.as_ref().map(|protocol| clip(&protocol.0, NAME_CHARS_MAX));
+        Self { protocol, title, lines }
     }
 }
 

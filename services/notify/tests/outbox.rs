@@ -203,8 +203,8 @@ fn at(clock_s: u64) -> Moment {
 fn notice(occasion: &str) -> Notice {
     Notice {
         id: NoticeId::derive(&[occasion]),
-        incident: IncidentId([0xab; 32].into()),
-        protocol: ProtocolId("lending".to_owned()),
+        incident: Some(IncidentId([0xab; 32].into())),
+        protocol: Some(ProtocolId("lending".to_owned())),
         chain_id: ChainId(1),
         severity: Severity::High,
         audience: Audience::Responders,

@@ -173,8 +173,8 @@ fn channel(base: &str, timeout_s: u64) -> Box<dyn Channel> {
 fn notice() -> Notice {
     Notice {
         id: NoticeId([0x11; 32].into()),
-        incident: IncidentId([0xab; 32].into()),
-        protocol: ProtocolId("lending".to_owned()),
+        incident: Some(IncidentId([0xab; 32].into())),
+        protocol: Some(ProtocolId("lending".to_owned())),
         chain_id: ChainId(1),
         severity: Severity::High,
         audience: Audience::Signers,

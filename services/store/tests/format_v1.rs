@@ -13,7 +13,8 @@ use cordon_model::execution::ViewCall;
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::incident::{IncidentEvent, Severity};
 use cordon_model::lane::{Intent, LaneEvent};
-use cordon_model::log::{Actor, Body, ChainEvent, EventLog, Record};
+use cordon_model::log::{Actor, Body, ChainEvent, EventLog, FollowReason, Record};
+use cordon_model::network::{AlarmLevel, NetworkAlarm, NetworkSignal, ProviderAnswer, SignalKind};
 use cordon_model::notice::{Audience, Notice, OutboxEvent};
 use cordon_model::plan::{
     Call, Certainty, Check, Expectation, Plan, Purpose, Receipt, Step, Undo, Verification,
@@ -70,7 +71,7 @@ fn every_kind_of_record_has_a_sample() {
 }
 
 /// Number of names that [`kind`] can give.
-const KINDS: usize = 31;
+const KINDS: usize = 38;
 
 /// Names a record's kind. Without a wildcard on purpose: a new kind does not compile until it has a name here, and
 /// then the test above wants a sample of it.
@@ -80,6 +81,7 @@ fn kind(body: &Body) -> &'static str {
             IncidentEvent::Detected { .. }
             | IncidentEvent::FindingAdded { .. }
             | IncidentEvent::FindingWithdrawn { .. }
+            | IncidentEvent::FindingConfirmed { .. }
             | IncidentEvent::Triaged { .. }
             | IncidentEvent::Simulated { .. }
             | IncidentEvent::PlanChosen { .. }
@@ -114,17 +116,67 @@ fn kind(body: &Body) -> &'static str {
         Body::Chain(event) => match event {
             ChainEvent::Reverted { .. } => "reverted",
             ChainEvent::ReplayMismatch { .. } => "replay mismatch",
+            ChainEvent::Finality { .. } => "finality",
+            ChainEvent::AlarmRaised { .. } => "alarm raised",
+            ChainEvent::AlarmCleared { .. } => "alarm cleared",
+            ChainEvent::Held { .. } => "held",
+            ChainEvent::Released { .. } => "released",
+            ChainEvent::Followed { .. } => "followed",
         },
     }
+}
+
+fn chain_events() -> Vec<ChainEvent> {
+    let what = "gas used 21000, header 21001".to_owned();
+    let mut events = vec![
+        ChainEvent::Reverted { block: block() },
+        ChainEvent::ReplayMismatch { block: block(), what: what.clone() },
+        ChainEvent::Finality { safe: Some(block()), finalized: None },
+        ChainEvent::AlarmCleared { kind: SignalKind::OracleStall, subject: Some(address(0xfe)) },
+        ChainEvent::Held { why: "nodes disagree at block 18000000".to_owned() },
+        ChainEvent::Released { why: "nodes agree".to_owned() },
+    ];
+    let because = [FollowReason::CreatedBy(address(0xfa)), FollowReason::ImplementationOf(address(0xbb))];
+    events.extend(because.map(|because| ChainEvent::Followed {
+        protocol: protocol(),
+        contract: address(0xc0),
+        block: block(),
+        because,
+    }));
+    let raised = |signal| ChainEvent::AlarmRaised { alarm: NetworkAlarm { level: AlarmLevel::Page, signal } };
+    events.extend(signals(what).into_iter().map(raised));
+    events
+}
+
+fn signals(what: String) -> Vec<NetworkSignal> {
+    let answer = ProviderAnswer {
+        provider: "https://node.example".to_owned(),
+        client: Some("geth/v1.16".to_owned()),
+        hash: Some(hash(0x01)),
+        receipts_root: Some(hash(0x02)),
+    };
+    vec![
+        NetworkSignal::Reorg { depth: 3, count: 2, window_s: 600 },
+        NetworkSignal::FinalityDelay { epochs: 4, finalized: Some(block()) },
+        NetworkSignal::MissedSlots { missed: 5, slots: 32 },
+        NetworkSignal::ChainHalt { newest: block(), silent_s: 120 },
+        NetworkSignal::Participation { permille: 747 },
+        NetworkSignal::Slashing { validators: 39, watched: 1 },
+        NetworkSignal::SequencerStall { head_age_s: 61, safe_lag_blocks: Some(900) },
+        NetworkSignal::ProviderSplit { number: 18_000_000, answers: vec![answer] },
+        NetworkSignal::BaseFeeSpike { base_fee_wei: 200_000_000_000, median_wei: 10_000_000_000 },
+        NetworkSignal::MempoolSpam { pending: 90_000, median: 8_000 },
+        NetworkSignal::OracleStall { feed: address(0xfe), age_s: 3_700, heartbeat_s: 3_600, at_bound: true },
+        NetworkSignal::Backlog { blocks: 1_000 },
+        NetworkSignal::ReplayMismatch { block: block(), what },
+    ]
 }
 
 fn samples() -> Vec<Record> {
     let mut bodies: Vec<Body> = incident_events().into_iter().map(Body::Incident).collect();
     bodies.extend(lane_events().into_iter().map(Body::Lane));
     bodies.extend(outbox_events().into_iter().map(Body::Outbox));
-    let what = "gas used 21000, header 21001".to_owned();
-    bodies.push(Body::Chain(ChainEvent::Reverted { block: block() }));
-    bodies.push(Body::Chain(ChainEvent::ReplayMismatch { block: block(), what }));
+    bodies.extend(chain_events().into_iter().map(Body::Chain));
     let actors = [Actor::Cordon("decide".to_owned()), Actor::Person("alice".to_owned())];
     let actors = actors.into_iter().cycle();
     let record = |(body, actor)| Record {
@@ -152,6 +204,7 @@ fn incident_events() -> Vec<IncidentEvent> {
         IncidentEvent::FindingAdded { finding: Box::new(reentry) },
         IncidentEvent::FindingAdded { finding: Box::new(rate) },
         IncidentEvent::FindingWithdrawn { finding: FindingId(hash(0x20)) },
+        IncidentEvent::FindingConfirmed { finding: FindingId(hash(0x20)), certainty: Certainty::Safe },
         IncidentEvent::Triaged { severity: Severity::Critical, rationale: "value is leaving".to_owned() },
         IncidentEvent::Simulated { simulation: Box::new(simulation()) },
         IncidentEvent::PlanChosen { plan: Box::new(self::plan()), rationale: "least harm".to_owned() },
@@ -220,8 +273,8 @@ fn outbox_events() -> Vec<OutboxEvent> {
     let queued = |(audience, severity)| OutboxEvent::Queued {
         notice: Notice {
             id,
-            incident: IncidentId(hash(0x10)),
-            protocol: protocol(),
+            incident: Some(IncidentId(hash(0x10))),
+            protocol: Some(protocol()),
             chain_id: ChainId(1),
             severity,
             audience,

@@ -217,6 +217,7 @@ pub(crate) fn block(
         mix_hash: header.mix_hash.unwrap_or_default(),
         excess_blob_gas: header.excess_blob_gas,
         parent_beacon_block_root: header.parent_beacon_block_root,
+        receipts_root: header.receipts_root,
         logs_bloom: header.logs_bloom,
         withdrawals: withdrawals
             .iter()

@@ -147,6 +147,7 @@ impl Recorder {
             gas_used: 0,
             status: Status::Success,
             reverted: false,
+            precompile: false,
             enter_seq,
             exit_seq: enter_seq,
         });
@@ -225,7 +226,7 @@ impl Recorder {
         self.noted.insert((frame, slot), value);
         let seq = self.next_seq();
         let address = interp.input.target_address();
-        self.record.accesses.push(StorageAccess { seq, frame, address, slot, kind, value });
+        self.record.accesses.push(StorageAccess { seq, frame, address, slot, kind, before: value, value });
     }
 
     fn emitted(&mut self, address: Address, data: LogData) {

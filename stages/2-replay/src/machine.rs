@@ -8,9 +8,9 @@ use crate::inspector::{Record, Recorder};
 use crate::rules::BlockRules;
 use crate::state::{Db, DbError};
 use alloy_eips::eip7702::{Authorization as Eip7702Authorization, SignedAuthorization};
-use alloy_primitives::{Address, B256, Bytes, I256, U256, address};
+use alloy_primitives::{Address, B256, Bytes, I256, U256, address, keccak256};
 use cordon_model::block::{Block, ChainProfile, Transaction};
-use cordon_model::execution::{Creation, Execution, FrameKind, Status, StorageChange, ViewCall};
+use cordon_model::execution::{Creation, Detail, Execution, FrameKind, Status, StorageChange, ViewCall};
 use cordon_model::units::TxRef;
 use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
 use revm::context::{BlockEnv, Cfg as _, CfgEnv, Context, TxEnv};
@@ -265,10 +265,14 @@ pub(crate) fn execution(at: TxRef, timestamp_s: u64, transaction: Transaction, r
         logs: record.logs,
         transfers: record.transfers,
         accesses: record.accesses,
+        transient: Vec::new(),
         creations,
+        destructions: Vec::new(),
         storage_changes,
         balance_changes_wei,
         views: Vec::new(),
+        preimages: Vec::new(),
+        detail: Detail::Watch,
         truncated: record.truncated,
     }
 }
@@ -285,10 +289,14 @@ pub(crate) fn refused(at: TxRef, timestamp_s: u64, transaction: Transaction, rea
         logs: Vec::new(),
         transfers: Vec::new(),
         accesses: Vec::new(),
+        transient: Vec::new(),
         creations: Vec::new(),
+        destructions: Vec::new(),
         storage_changes: Vec::new(),
         balance_changes_wei: BTreeMap::new(),
         views: Vec::new(),
+        preimages: Vec::new(),
+        detail: Detail::Watch,
         truncated: false,
     }
 }
@@ -300,9 +308,11 @@ fn creations(record: &Record, state: &EvmState) -> Vec<Creation> {
         .filter(|frame| matches!(frame.kind, FrameKind::Create | FrameKind::Create2) && !frame.reverted)
         .filter_map(|frame| {
             let account = state.get(&frame.address)?;
-            (account.is_created() && !account.is_selfdestructed()).then_some(Creation {
+            (account.is_created() && !account.is_selfdestructed()).then(|| Creation {
+                frame: frame.index,
                 creator: frame.caller,
                 address: frame.address,
+                init_code_hash: keccak256(&frame.input),
                 code_hash: account.info.code_hash,
             })
         })

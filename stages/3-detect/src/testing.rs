@@ -7,7 +7,8 @@ use crate::valuation::{balance_of, total_supply};
 use alloy_primitives::{Address, B256, Bytes, I256, Selector, U256, address};
 use cordon_model::block::Transaction;
 use cordon_model::execution::{
-    AccessKind, Creation, Execution, Frame, FrameKind, Status, StorageAccess, Transfer, ViewCall, ViewReading,
+    AccessKind, Creation, Detail, Execution, Frame, FrameKind, Status, StorageAccess, Transfer, ViewCall,
+    ViewReading,
 };
 use cordon_model::protocol::{
     AccountSide, AccountView, AssetSpec, CONVERT_TO_ASSETS, Price, ProtectedContract, Protocol,
@@ -149,10 +150,14 @@ impl Script {
             logs: vec![],
             transfers: vec![],
             accesses: vec![],
+            transient: vec![],
             creations: vec![],
+            destructions: vec![],
             storage_changes: vec![],
             balance_changes_wei: BTreeMap::from([(from, I256::MINUS_ONE)]),
             views: vec![],
+            preimages: vec![],
+            detail: Detail::Watch,
             truncated: false,
         };
         let mut script = Self { before: world.clone(), now: world, execution, stack: vec![], seq: 0 };
@@ -190,6 +195,7 @@ impl Script {
             gas_used: 0,
             status: Status::Success,
             reverted: false,
+            precompile: false,
             enter_seq,
             exit_seq: 0,
         });
@@ -246,6 +252,7 @@ impl Script {
             address,
             slot: U256::from(slot),
             kind,
+            before: value,
             value,
         });
     }
@@ -355,7 +362,13 @@ impl Script {
 
     /// The whole strike of the module documentation of `value_loss`, through a child contract of Alice's controller.
     pub(crate) fn strike(mut self) -> Self {
-        let creation = Creation { creator: CONTROLLER, address: CHILD, code_hash: B256::repeat_byte(9) };
+        let creation = Creation {
+            frame: 0,
+            creator: CONTROLLER,
+            address: CHILD,
+            init_code_hash: B256::repeat_byte(8),
+            code_hash: B256::repeat_byte(9),
+        };
         self.execution.creations.push(creation);
         self.transfer(COIN, CONTROLLER, CHILD, wad(990));
         self.enter(FrameKind::Call, CHILD, CHILD, selector(9).as_slice());

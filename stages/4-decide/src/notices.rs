@@ -6,7 +6,7 @@
 use cordon_model::finding::{Evidence, Finding};
 use cordon_model::incident::{Incident, IncidentEvent, Severity};
 use cordon_model::notice::{Audience, Notice};
-use cordon_model::plan::Purpose;
+use cordon_model::plan::{Certainty, Purpose};
 use cordon_model::units::{NoticeId, PlanHash, format_value};
 
 /// The notices that follow from an event; `incident` is the incident after it.
@@ -60,7 +60,15 @@ pub fn notices(incident: &Incident, event: &IncidentEvent) -> Vec<Notice> {
             let lines = vec![format!("claims are proven against the root {merkle_root}")];
             vec![notice(incident, &format!("settled {merkle_root}"), Audience::Users, title, lines)]
         }
+        IncidentEvent::FindingConfirmed { certainty: Certainty::Finalized, .. } if is_final(incident) => {
+            let title = format!("the attack on '{}' is in finalised blocks", incident.protocol);
+            let lines = vec![format!("{} findings stand for good", incident.findings.len())];
+            // Findings that join later are final on another occasion.
+            let occasion = format!("final {}", incident.findings.len());
+            vec![notice(incident, &occasion, Audience::Responders, title, lines)]
+        }
         IncidentEvent::FindingWithdrawn { .. }
+        | IncidentEvent::FindingConfirmed { .. }
         | IncidentEvent::Simulated { .. }
         | IncidentEvent::PlanChosen { .. }
         | IncidentEvent::PlanApproved { .. }
@@ -70,6 +78,12 @@ pub fn notices(incident: &Incident, event: &IncidentEvent) -> Vec<Notice> {
         | IncidentEvent::Reopened
         | IncidentEvent::Closed => Vec::new(),
     }
+}
+
+/// True where every finding stands in a finalised block.
+fn is_final(incident: &Incident) -> bool {
+    let certainty = |finding: &Finding| incident.certainty.get(&finding.id);
+    incident.findings.iter().all(|finding| certainty(finding) == Some(&Certainty::Finalized))
 }
 
 /// Value that left after the incident was opened: people must know that it goes on, above all where they believe it
@@ -156,8 +170,8 @@ fn notice(
 ) -> Notice {
     Notice {
         id: NoticeId::derive(&[&incident.id.0.to_string(), occasion]),
-        incident: incident.id,
-        protocol: incident.protocol.clone(),
+        incident: Some(incident.id),
+        protocol: Some(incident.protocol.clone()),
         chain_id: incident.chain_id,
         severity: incident.severity.unwrap_or(Severity::Medium),
         audience,

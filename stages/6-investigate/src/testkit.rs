@@ -3,7 +3,7 @@
 use crate::labels::Labels;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use cordon_model::block::Transaction;
-use cordon_model::execution::{Creation, Execution, Frame, FrameKind, Status, Transfer};
+use cordon_model::execution::{Creation, Detail, Execution, Frame, FrameKind, Status, Transfer};
 use cordon_model::protocol::{AssetSpec, Price, ProtectedContract, Protocol};
 use cordon_model::units::{Asset, BlockRef, ChainId, ProtocolId, TxRef, WAD};
 use std::collections::BTreeMap;
@@ -88,10 +88,14 @@ impl TxBuilder {
             logs: vec![],
             transfers: vec![],
             accesses: vec![],
+            transient: vec![],
             creations: vec![],
+            destructions: vec![],
             storage_changes: vec![],
             balance_changes_wei: BTreeMap::new(),
             views: vec![],
+            preimages: vec![],
+            detail: Detail::Watch,
             truncated: false,
         };
         let mut builder = Self { execution, open: vec![], seq: 0 };
@@ -121,6 +125,7 @@ impl TxBuilder {
             gas_used: 1_000,
             status: Status::Success,
             reverted: false,
+            precompile: false,
             enter_seq: seq,
             exit_seq: seq,
         });
@@ -142,8 +147,10 @@ impl TxBuilder {
         let index = self.close(Status::Success, output);
         let frame = &self.execution.frames[index];
         if matches!(frame.kind, FrameKind::Create | FrameKind::Create2) {
-            let (creator, address) = (frame.caller, frame.address);
-            self.execution.creations.push(Creation { creator, address, code_hash: B256::ZERO });
+            let (frame, creator, address) = (frame.index, frame.caller, frame.address);
+            let (init_code_hash, code_hash) = (B256::ZERO, B256::ZERO);
+            let creation = Creation { frame, creator, address, init_code_hash, code_hash };
+            self.execution.creations.push(creation);
         }
     }
 

@@ -10,11 +10,11 @@ use crate::text::plain;
 use cordon_model::execution::Execution;
 use cordon_model::incident::IncidentEvent;
 use cordon_model::lane::LaneEvent;
-use cordon_model::log::{Body, ChainEvent, Record};
+use cordon_model::log::{Body, ChainEvent, FollowReason, Record};
 use cordon_model::notice::OutboxEvent;
 use cordon_model::remedy::Verdict;
 use cordon_model::report::TimelineEntry;
-use cordon_model::units::format_units;
+use cordon_model::units::{BlockRef, format_units};
 
 /// The timeline. Transactions come before records of the same block, and records keep their order.
 #[must_use]
@@ -57,11 +57,42 @@ fn body(body: &Body, labels: &Labels) -> String {
         Body::Incident(event) => incident_event(event, labels),
         Body::Lane(event) => lane_event(event, labels),
         Body::Outbox(event) => outbox_event(event),
-        Body::Chain(ChainEvent::Reverted { block }) => {
-            format!("block {} ({}) left the chain", block.number, block.hash)
-        }
-        Body::Chain(ChainEvent::ReplayMismatch { block, what }) => {
+        Body::Chain(event) => chain_event(event, labels),
+    }
+}
+
+fn chain_event(event: &ChainEvent, labels: &Labels) -> String {
+    match event {
+        ChainEvent::Reverted { block } => format!("block {} ({}) left the chain", block.number, block.hash),
+        ChainEvent::ReplayMismatch { block, what } => {
             format!("block {} was not reproduced: {}", block.number, plain(what))
+        }
+        ChainEvent::Finality { safe, finalized } => {
+            let number = |block: &Option<BlockRef>| {
+                block.map_or_else(|| "unknown".to_owned(), |block| block.number.to_string())
+            };
+            format!("safe block {}, finalised block {}", number(safe), number(finalized))
+        }
+        ChainEvent::AlarmRaised { alarm } => {
+            format!("raised a network alarm, {}: {}", alarm.signal.kind(), plain(&alarm.signal.to_string()))
+        }
+        ChainEvent::AlarmCleared { kind, subject } => {
+            let about = subject.map(|subject| format!(" of {}", labels.full(subject))).unwrap_or_default();
+            format!("cleared the network alarm, {kind}{about}")
+        }
+        ChainEvent::Held { why } => format!("stopped sending on this chain: {}", plain(why)),
+        ChainEvent::Released { why } => format!("allowed sending on this chain again: {}", plain(why)),
+        ChainEvent::Followed { protocol, contract, block, because } => {
+            let because = match because {
+                FollowReason::CreatedBy(factory) => format!("created by {}", labels.full(*factory)),
+                FollowReason::ImplementationOf(proxy) => format!("code behind {}", labels.full(*proxy)),
+            };
+            let contract = labels.full(*contract);
+            format!(
+                "contract {contract} joined '{}' in block {}: {because}",
+                plain(&protocol.0),
+                block.number
+            )
         }
     }
 }
@@ -82,6 +113,9 @@ fn incident_event(event: &IncidentEvent, labels: &Labels) -> String {
         }
         IncidentEvent::FindingWithdrawn { finding } => {
             format!("withdrew finding {finding}: its block left the chain")
+        }
+        IncidentEvent::FindingConfirmed { finding, certainty } => {
+            format!("finding {finding} stands in a block that is {certainty} now")
         }
         IncidentEvent::Triaged { severity, rationale } => {
             format!("set severity {severity}: {}", plain(rationale))
@@ -177,6 +211,7 @@ fn later_event(event: &IncidentEvent, labels: &Labels) -> String {
         IncidentEvent::Detected { .. }
         | IncidentEvent::FindingAdded { .. }
         | IncidentEvent::FindingWithdrawn { .. }
+        | IncidentEvent::FindingConfirmed { .. }
         | IncidentEvent::Triaged { .. }
         | IncidentEvent::Simulated { .. }
         | IncidentEvent::NeedsPerson { .. }

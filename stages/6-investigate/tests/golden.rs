@@ -8,7 +8,7 @@ use cordon_investigate::{
     Interfaces, Investigation, Labels, inspect, investigate, report_json, report_markdown, tx_markdown,
 };
 use cordon_model::block::Transaction;
-use cordon_model::execution::{Execution, Frame, FrameKind, Status, Transfer};
+use cordon_model::execution::{Detail, Execution, Frame, FrameKind, Status, Transfer};
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::incident::{Incident, IncidentEvent, Severity};
 use cordon_model::log::{Actor, Body, FORMAT_VERSION, Record};
@@ -63,6 +63,7 @@ fn frames(rows: &[Row], failed: Option<&Bytes>) -> Vec<Frame> {
             gas_used: 1,
             status,
             reverted: failed.is_some(),
+            precompile: false,
             enter_seq: *enter_seq,
             exit_seq: *exit_seq,
         });
@@ -103,10 +104,14 @@ fn execution(seed: u8, frames: Vec<Frame>, transfers: Vec<Transfer>) -> Executio
         logs: vec![],
         transfers,
         accesses: vec![],
+        transient: vec![],
         creations: vec![],
+        destructions: vec![],
         storage_changes: vec![],
         balance_changes_wei: BTreeMap::new(),
         views: vec![],
+        preimages: vec![],
+        detail: Detail::Watch,
         truncated: false,
     }
 }

@@ -81,10 +81,12 @@ pub fn render(notice: &Notice) -> String {
     };
     let severity = notice.severity.to_string().to_uppercase();
     let mut text = format!("[{severity}] {}\n", escape(&title));
+    let incident = notice.incident.map(|incident| format!("{incident}, "));
+    let protocol = protocol.map(|protocol| format!("protocol {} on ", escape(&protocol)));
     text.push_str(&format!(
-        "    {}, protocol {} on chain {}, for {audience}\n",
-        notice.incident,
-        escape(&protocol),
+        "    {}{}chain {}, for {audience}\n",
+        incident.unwrap_or_default(),
+        protocol.unwrap_or_default(),
         notice.chain_id
     ));
     for line in lines {
@@ -102,8 +104,8 @@ mod tests {
     fn notice() -> Notice {
         Notice {
             id: NoticeId::derive(&["a"]),
-            incident: IncidentId([0xab; 32].into()),
-            protocol: ProtocolId("lending".to_owned()),
+            incident: Some(IncidentId([0xab; 32].into())),
+            protocol: Some(ProtocolId("lending".to_owned())),
             chain_id: ChainId(1),
             severity: Severity::Critical,
             audience: Audience::Responders,
@@ -128,7 +130,7 @@ mod tests {
         let mut hostile = notice();
         hostile.title = "\u{1b}[2J\u{1b}[H all clear".to_owned();
         hostile.lines = vec!["token \u{202e}HTE\nfake: incident closed\r".to_owned()];
-        hostile.protocol = ProtocolId("p\u{9b}31m".to_owned());
+        hostile.protocol = Some(ProtocolId("p\u{9b}31m".to_owned()));
         let expected = "\
 [CRITICAL] \\u{1b}[2J\\u{1b}[H all clear
     inc-abababab, protocol p\\u{9b}31m on chain 1, for responders

@@ -209,9 +209,9 @@ impl WebhookChannel {
 struct Body<'a> {
     format: u32,
     id: NoticeId,
-    incident: IncidentId,
-    incident_short: String,
-    protocol: &'a str,
+    incident: Option<IncidentId>,
+    incident_short: Option<String>,
+    protocol: Option<&'a str>,
     chain_id: ChainId,
     severity: Severity,
     audience: Audience,
@@ -227,8 +227,8 @@ fn body(notice: &Notice) -> Result<String, serde_json::Error> {
         format: BODY_FORMAT,
         id: notice.id,
         incident: notice.incident,
-        incident_short: notice.incident.short(),
-        protocol: &protocol,
+        incident_short: notice.incident.map(|incident| incident.short()),
+        protocol: protocol.as_deref(),
         chain_id: notice.chain_id,
         severity: notice.severity,
         audience: notice.audience,
@@ -276,8 +276,8 @@ mod tests {
     fn notice(lines: Vec<String>) -> Notice {
         Notice {
             id: NoticeId([0x11; 32].into()),
-            incident: IncidentId([0xab; 32].into()),
-            protocol: ProtocolId("lending".to_owned()),
+            incident: Some(IncidentId([0xab; 32].into())),
+            protocol: Some(ProtocolId("lending".to_owned())),
             chain_id: ChainId(1),
             severity: Severity::Critical,
             audience: Audience::Responders,
@@ -303,7 +303,7 @@ mod tests {
     fn the_largest_body_is_bounded() {
         let mut worst = notice(vec!["\u{1}".repeat(5_000); 500]);
         worst.title = "\u{1}".repeat(5_000);
-        worst.protocol = ProtocolId("\u{1}".repeat(5_000));
+        worst.protocol = Some(ProtocolId("\u{1}".repeat(5_000)));
         let size = body(&worst).unwrap().len();
         assert!(size <= BODY_BYTES_MAX, "{size}");
     }

@@ -156,6 +156,7 @@ impl State {
             mix_hash: B256::ZERO,
             excess_blob_gas: Some(0),
             parent_beacon_block_root: None,
+            receipts_root: B256::ZERO,
             logs_bloom: Bloom::ZERO,
             withdrawals: Vec::new(),
             transactions,

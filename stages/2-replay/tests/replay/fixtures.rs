@@ -86,6 +86,7 @@ pub(crate) fn block(file: &Value) -> Block {
         mix_hash: opt(&header["mixHash"], text).unwrap_or_default(),
         excess_blob_gas: opt(&header["excessBlobGas"], u64_of),
         parent_beacon_block_root: opt(&header["parentBeaconBlockRoot"], text),
+        receipts_root: text::<B256>(&header["receiptsRoot"]),
         logs_bloom: text::<Bloom>(&header["logsBloom"]),
         withdrawals: list(&file["withdrawals"])
             .map(|entry| Withdrawal {

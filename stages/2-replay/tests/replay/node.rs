@@ -54,6 +54,7 @@ async fn newest(chain: &Chain) -> Arc<Block> {
         mix_hash: header.mix_hash,
         excess_blob_gas: header.excess_blob_gas,
         parent_beacon_block_root: header.parent_beacon_block_root,
+        receipts_root: header.receipts_root,
         logs_bloom: header.logs_bloom,
         withdrawals: Vec::new(),
         transactions: block
