@@ -5,21 +5,24 @@
 //! once, each with its key, its value and what was expected. Secrets never stand in the file: it names the
 //! environment variables that hold them. Must never: touch the network, so that `cordon check` runs offline.
 
+mod chain;
 mod checks;
 pub mod raw;
 
-use crate::config::raw::{RawAccount, RawAsset, RawChain, RawConfig, RawLever, RawProtocol, RawSigner};
+pub use chain::{Chain, Node};
+
+use crate::config::raw::{RawAccount, RawAsset, RawConfig, RawLever, RawProtocol, RawSigner};
 use alloy_primitives::{Address, Selector, U256, keccak256};
 use cordon_model::protocol::{AccountView, AssetSpec, Capability, Price, ProtectedContract, Protocol};
 use cordon_model::units::{Asset, CapabilityId, ChainId, ProtocolId, parse_wad};
-use cordon_replay::RulesError;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Most bytes that a configuration file may have: two orders of magnitude above the largest sensible one.
 const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// A checked configuration.
+/// A checked configuration for one chain. A file that names several chains gives one of these for each; they share
+/// everything but the chain and its protocols.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// File that holds the event log.
@@ -40,21 +43,6 @@ pub struct Config {
     pub signers: Vec<Signer>,
     /// Where notices go.
     pub channels: Vec<cordon_notify::ChannelConfig>,
-}
-
-/// The chain that is watched.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chain {
-    /// EIP-155 id; the node must answer with the same one.
-    pub id: ChainId,
-    /// Node URL: http, https, ws or wss.
-    pub rpc: String,
-    /// Hardfork by name, for chains whose schedule is not built in.
-    pub hardfork: Option<String>,
-    /// First block to judge; `None` starts at the node's newest block.
-    pub start_block: Option<u64>,
-    /// How often to ask for new blocks where the node does not push them.
-    pub poll_interval_ms: u64,
 }
 
 /// A key in an encrypted keystore file.
@@ -139,25 +127,42 @@ fn list(problems: &[Problem]) -> String {
 }
 
 impl Config {
-    /// Reads and checks a file. Relative paths in it are relative to its folder.
+    /// Reads and checks a file: one configuration per chain, at least one. Relative paths in it are relative to its
+    /// folder.
     ///
     /// # Errors
     /// [`ConfigError`], naming file, key, value and what was expected.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+    pub fn load(path: &Path) -> Result<Vec<Self>, ConfigError> {
         let read = |source| ConfigError::Read { path: path.to_owned(), source };
         let bytes = std::fs::metadata(path).map_err(read)?.len();
         if bytes > CONFIG_BYTES_MAX {
             return Err(ConfigError::TooLarge { path: path.to_owned(), bytes });
         }
         let text = std::fs::read_to_string(path).map_err(read)?;
-        Self::parse(&text, &path.display().to_string(), path.parent().unwrap_or(Path::new(".")))
+        Self::parse_all(&text, &path.display().to_string(), path.parent().unwrap_or(Path::new(".")))
+    }
+
+    /// Checks a text that names one chain.
+    ///
+    /// # Errors
+    /// As [`Config::parse_all`], and where the text names several chains.
+    pub fn parse(text: &str, origin: &str, folder: &Path) -> Result<Self, ConfigError> {
+        let mut configs = Self::parse_all(text, origin, folder)?;
+        match (configs.pop(), configs.len()) {
+            (Some(config), 0) => Ok(config),
+            (_, others) => {
+                let found = format!("{} chains", others.saturating_add(1));
+                let problem = Problem { key: "chain".to_owned(), found, expected: "one chain".to_owned() };
+                Err(ConfigError::Values { origin: origin.to_owned(), problems: vec![problem] })
+            }
+        }
     }
 
     /// Checks a text; `origin` names it in errors, `folder` is where its relative paths start.
     ///
     /// # Errors
     /// [`ConfigError`], naming key, value and what was expected.
-    pub fn parse(text: &str, origin: &str, folder: &Path) -> Result<Self, ConfigError> {
+    pub fn parse_all(text: &str, origin: &str, folder: &Path) -> Result<Vec<Self>, ConfigError> {
         let shape =
             |key: String, message: String| ConfigError::Shape { origin: origin.to_owned(), key, message };
         let document =
@@ -165,9 +170,9 @@ impl Config {
         let raw: RawConfig = serde_path_to_error::deserialize(document)
             .map_err(|error| shape(error.path().to_string(), error.inner().to_string()))?;
         let mut problems = Vec::new();
-        let config = Resolver { problems: &mut problems, folder }.config(raw);
-        match config {
-            Some(config) if problems.is_empty() => Ok(config),
+        let configs = Resolver { problems: &mut problems, folder }.configs(raw);
+        match configs {
+            Some(configs) if problems.is_empty() => Ok(configs),
             _ => Err(ConfigError::Values { origin: origin.to_owned(), problems }),
         }
     }
@@ -189,15 +194,17 @@ impl Resolver<'_> {
         None
     }
 
-    fn config(&mut self, raw: RawConfig) -> Option<Config> {
-        let chain = self.chain(raw.chain);
-        let chain_id = chain.as_ref().map_or(ChainId(0), |chain| chain.id);
+    fn configs(&mut self, raw: RawConfig) -> Option<Vec<Config>> {
         let before = self.problems.len();
+        let chains = self.chains(raw.chain);
         let mut protocols = Vec::new();
         let mut abis = Vec::new();
         for (index, protocol) in raw.protocol.into_iter().enumerate() {
             abis.extend(protocol.abi.iter().map(|path| self.folder.join(path)));
-            protocols.extend(self.protocol(&format!("protocol[{index}]"), protocol, chain_id));
+            let key = format!("protocol[{index}]");
+            if let Some(chain_id) = self.chain_of(&key, protocol.chain, &chains) {
+                protocols.extend(self.protocol(&key, protocol, chain_id));
+            }
         }
         let mut signers = Vec::new();
         for (index, signer) in raw.signer.into_iter().enumerate() {
@@ -213,66 +220,18 @@ impl Resolver<'_> {
         for path in abis.iter().filter(|path| !path.is_file()) {
             self.problem::<()>("protocol.abi", path.display(), "a file with an artifact or a JSON ABI");
         }
-        Some(Config {
-            store: self.folder.join(raw.store.path),
-            reports: self.folder.join(raw.store.reports),
-            abis,
-            chain: chain?,
-            protocols,
-            detectors: raw.detector,
-            policy: raw.policy,
-            signers,
-            channels: raw.channel,
-        })
-    }
-
-    fn chain(&mut self, raw: RawChain) -> Option<Chain> {
-        let rpc = self.rpc(raw.rpc, raw.rpc_env);
-        if let Err(error) = cordon_replay::Rules::new(ChainId(raw.id), raw.hardfork.as_deref()) {
-            let found = raw.hardfork.as_deref().unwrap_or("nothing");
-            let expected = match error {
-                RulesError::UnknownHardfork { known, .. } => format!("one of {known}"),
-                RulesError::UnknownChain { chain_id, known } => format!(
-                    "the hardfork that chain {chain_id} runs, since its schedule is not built in: one of {known}"
-                ),
-            };
-            self.problem::<()>("chain.hardfork", found, expected);
-        }
-        if raw.poll_interval_ms == 0 {
-            self.problem::<()>("chain.poll_interval_ms", 0, "at least 1");
-        }
-        let (start_block, poll_interval_ms) = (raw.start_block, raw.poll_interval_ms);
-        Some(Chain { id: ChainId(raw.id), rpc: rpc?, hardfork: raw.hardfork, start_block, poll_interval_ms })
-    }
-
-    fn rpc(&mut self, rpc: Option<String>, rpc_env: Option<String>) -> Option<String> {
-        let (key, rpc) = match (rpc, rpc_env) {
-            (Some(url), None) => ("chain.rpc", url),
-            (None, Some(name)) => match std::env::var(&name) {
-                Ok(url) => ("chain.rpc_env", url),
-                Err(_) => return self.problem("chain.rpc_env", name, "a set environment variable"),
-            },
-            (Some(_), Some(_)) => {
-                return self.problem("chain.rpc", "both rpc and rpc_env", "exactly one of them");
-            }
-            (None, None) => {
-                let expected = "a node's URL, or rpc_env with the variable that has it";
-                return self.problem("chain.rpc", "nothing", expected);
-            }
+        let config = |chain: Chain| Config {
+            store: self.folder.join(&raw.store.path),
+            reports: self.folder.join(&raw.store.reports),
+            abis: abis.clone(),
+            protocols: protocols.iter().filter(|protocol| protocol.chain_id == chain.id).cloned().collect(),
+            chain,
+            detectors: raw.detector.clone(),
+            policy: raw.policy.clone(),
+            signers: signers.clone(),
+            channels: raw.channel.clone(),
         };
-        // The URL itself may carry an API key, so it is not repeated.
-        let known = ["http://", "https://", "ws://", "wss://"];
-        if !known.iter().any(|scheme| rpc.starts_with(scheme)) {
-            return self.problem(key, "another scheme", "a URL that starts with http, https, ws or wss");
-        }
-        if url::Url::parse(&rpc).ok().is_none_or(|url| !url.has_host()) {
-            return self.problem(
-                key,
-                "no usable host",
-                "a URL with a host, such as https://node.example:8545",
-            );
-        }
-        Some(rpc)
+        Some(chains.into_iter().map(config).collect())
     }
 
     fn protocol(&mut self, key: &str, raw: RawProtocol, chain_id: ChainId) -> Option<Protocol> {
@@ -284,6 +243,10 @@ impl Resolver<'_> {
         }
         if contracts.is_empty() && self.problems.len() == before {
             self.problem::<()>(&format!("{key}.contracts"), "nothing", "at least one contract");
+        }
+        let mut factories = Vec::new();
+        for (index, factory) in raw.factories.iter().enumerate() {
+            factories.extend(self.address(&format!("{key}.factories[{index}]"), factory));
         }
         let mut assets = Vec::new();
         for (index, asset) in raw.asset.into_iter().enumerate() {
@@ -298,7 +261,7 @@ impl Resolver<'_> {
             capabilities.extend(self.lever(&format!("{key}.lever[{index}]"), lever));
         }
         let id = ProtocolId(raw.id);
-        Some(Protocol { id, chain_id, contracts, assets, account_views, capabilities })
+        Some(Protocol { id, chain_id, contracts, factories, assets, account_views, capabilities })
     }
 
     fn asset(&mut self, key: &str, raw: RawAsset) -> Option<AssetSpec> {

@@ -99,7 +99,7 @@ struct Tracked {
 }
 
 /// Told of every incident record after it is durable.
-pub type Observer = Box<dyn FnMut(&Incident, &Record) + Send>;
+pub type Observer = Box<dyn FnMut(&Incident, &Record) + Send + Sync>;
 
 /// See the module.
 pub struct Journal {

@@ -1,11 +1,14 @@
-//! A node without a configuration: for commands that are pointed at a URL.
+//! The way to nodes: those of a configured chain, or one that a command is pointed at.
 //!
-//! In: a URL. Out: a provider and the chain id that the node states. Must never print the URL, which may carry a key.
+//! In: a configuration, or a URL. Out: a source, a provider. Must never print a URL, which may carry a key.
 
+use crate::config::Config;
 use crate::error::EngineError;
 use alloy_provider::{DynProvider, Provider};
-use cordon_ingest::sources::json_rpc::REQUEST_TIMEOUT_MS_DEFAULT;
+use cordon_ingest::sources::json_rpc::{self, REQUEST_TIMEOUT_MS_DEFAULT};
+use cordon_ingest::{JsonRpc, StartAt};
 use cordon_model::units::ChainId;
+use std::num::NonZeroU64;
 
 /// Connects to a node and asks for its chain id.
 ///
@@ -16,4 +19,33 @@ pub(crate) async fn connect(rpc: &str) -> Result<(DynProvider, ChainId), EngineE
     let node = |source| EngineError::Node { what: "chain id".to_owned(), source };
     let chain_id = ChainId(provider.get_chain_id().await.map_err(node)?);
     Ok((provider, chain_id))
+}
+
+/// The nodes of a configured chain.
+#[derive(Debug)]
+pub(crate) struct Nodes {
+    /// Follows the chain.
+    pub(crate) source: JsonRpc,
+    /// For everything else that is asked or sent.
+    pub(crate) provider: DynProvider,
+}
+
+/// Connects to the nodes of a chain, which must serve it.
+pub(crate) async fn open(config: &Config, start: StartAt) -> Result<Nodes, EngineError> {
+    let url = config.chain.nodes.first().map_or("", |node| node.url.as_str());
+    let (source, provider) = JsonRpc::connect(url, source_config(config, start)).await?;
+    Ok(Nodes { source, provider })
+}
+
+/// Where watching begins when nothing was judged yet.
+pub(crate) fn start(config: &Config) -> StartAt {
+    config.chain.start_block.map_or(StartAt::Head, StartAt::Block)
+}
+
+/// How a chain is followed.
+pub(crate) fn source_config(config: &Config, start: StartAt) -> json_rpc::Config {
+    let mut source = json_rpc::Config::new(config.chain.id);
+    source.start = start;
+    source.poll_interval_ms = NonZeroU64::new(config.chain.poll_interval_ms).unwrap_or(NonZeroU64::MIN);
+    source
 }

@@ -6,11 +6,11 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::fix::Candidate;
+use crate::node::{self, Nodes};
 use crate::watch::remember;
 use alloy_primitives::{Address, Bytes};
 use cordon_eradicate::Artifact;
-use cordon_ingest::sources::json_rpc;
-use cordon_ingest::{Advance, ChainSource, JsonRpc};
+use cordon_ingest::{Advance, ChainSource, StartAt};
 use cordon_model::block::ChainUpdate;
 use cordon_model::log::{Cursor, EventLog};
 use cordon_model::remedy::Remedy;
@@ -46,7 +46,7 @@ pub struct FixRequest {
 ///
 /// # Errors
 /// [`EngineError`] naming what cannot be used.
-pub async fn verify_fix(config: &Config, request: &FixRequest) -> Result<Remedy, EngineError> {
+pub async fn verify_fix(configs: &[Config], request: &FixRequest) -> Result<Remedy, EngineError> {
     let candidate = Candidate {
         fixed: artifact(&request.artifact)?,
         live: artifact(&request.live)?,
@@ -58,10 +58,17 @@ pub async fn verify_fix(config: &Config, request: &FixRequest) -> Result<Remedy,
             expected: "calldata as 0x and hex digits".to_owned(),
         })?,
     };
-    let dossier = crate::incidents::one(&config.store, &request.incident).await?;
+    let missing = |found: String| EngineError::Argument {
+        what: "incident",
+        found,
+        expected: "an incident of a chain that the configuration names".to_owned(),
+    };
+    let store = &configs.first().ok_or_else(|| missing(request.incident.clone()))?.store;
+    let dossier = crate::incidents::one(store, &request.incident).await?;
+    let of_chain = |config: &&Config| config.chain.id == dossier.incident.chain_id;
+    let config = configs.iter().find(of_chain).ok_or_else(|| missing(request.incident.clone()))?;
     let log: Arc<dyn EventLog> = Arc::new(SqliteLog::open(&config.store).await?);
-    let (mut source, provider) =
-        JsonRpc::connect(&config.chain.rpc, json_rpc::Config::new(config.chain.id)).await?;
+    let Nodes { mut source, provider } = node::open(config, StartAt::Head).await?;
     // Judging a fix signs nothing, so no key is opened for it.
     let keyless = Config { signers: Vec::new(), ..config.clone() };
     let mut engine = Engine::open(&keyless, provider.clone(), log, Box::new(|_, _| {})).await?;

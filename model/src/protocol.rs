@@ -17,6 +17,10 @@ pub struct Protocol {
     pub chain_id: ChainId,
     /// Contracts whose holdings and control flow are protected.
     pub contracts: Vec<ProtectedContract>,
+    /// Contracts whose creations join the protocol: every contract that one of them creates is protected from its
+    /// first block on.
+    #[serde(default)]
+    pub factories: Vec<Address>,
     /// Assets that are valued.
     pub assets: Vec<AssetSpec>,
     /// What each user is owed and owes, readable per account.

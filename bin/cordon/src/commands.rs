@@ -168,7 +168,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
 }
 
 async fn follow(arguments: &WithConfig) -> Result<ExitCode> {
-    let config = Config::load(&arguments.config).map_err(EngineError::from)?;
+    let configs = Config::load(&arguments.config).map_err(EngineError::from)?;
     let (stop, stopped) = tokio::sync::watch::channel(false);
     tokio::spawn(async move {
         interrupted().await;
@@ -179,7 +179,7 @@ async fn follow(arguments: &WithConfig) -> Result<ExitCode> {
     let print = |line: String| {
         let _gone = writeln!(std::io::stdout().lock(), "{line}");
     };
-    watch::watch(&config, Box::new(print), stopped).await?;
+    watch::watch(&configs, Box::new(print), stopped).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -242,7 +242,7 @@ async fn explain(arguments: &Inspect) -> Result<ExitCode> {
 }
 
 async fn verify(arguments: crate::args::FixVerify) -> Result<ExitCode> {
-    let config = Config::load(&arguments.config).map_err(EngineError::from)?;
+    let configs = Config::load(&arguments.config).map_err(EngineError::from)?;
     let request = FixRequest {
         incident: arguments.incident,
         artifact: arguments.artifact,
@@ -251,7 +251,7 @@ async fn verify(arguments: crate::args::FixVerify) -> Result<ExitCode> {
         upgrader: arguments.upgrader,
         init: arguments.init,
     };
-    let remedy = cordon_engine::verify_fix(&config, &request).await?;
+    let remedy = cordon_engine::verify_fix(&configs, &request).await?;
     let told = if arguments.json {
         say_json(&remedy)
     } else {
@@ -268,14 +268,17 @@ async fn verify(arguments: crate::args::FixVerify) -> Result<ExitCode> {
 }
 
 fn check(arguments: &WithConfig) -> Result<ExitCode> {
-    let config = Config::load(&arguments.config).map_err(EngineError::from)?;
-    let (protocols, detectors) = (config.protocols.len(), config.detectors.len());
-    let levers = config.protocols.iter().map(|protocol| protocol.capabilities.len()).sum::<usize>();
-    say(&format!(
-        "'{}' is valid: chain {}, {protocols} protocol(s), {levers} lever(s), {detectors} detector(s), {} channel(s)",
-        arguments.config.display(),
-        config.chain.id,
-        config.channels.len()
-    ))?;
+    let configs = Config::load(&arguments.config).map_err(EngineError::from)?;
+    for config in &configs {
+        let (protocols, detectors) = (config.protocols.len(), config.detectors.len());
+        let levers = config.protocols.iter().map(|protocol| protocol.capabilities.len()).sum::<usize>();
+        say(&format!(
+            "'{}' is valid: chain {}, {protocols} protocol(s), {levers} lever(s), {detectors} detector(s), \
+             {} channel(s)",
+            arguments.config.display(),
+            config.chain.id,
+            config.channels.len()
+        ))?;
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,9 +6,9 @@
 use super::{Password, Resolver, Signer};
 use alloy_primitives::Address;
 use cordon_model::protocol::{AssetSpec, Grant, Price, Protocol};
-use cordon_model::units::Asset;
+use cordon_model::units::{Asset, ChainId};
 use cordon_notify::channels::CHANNELS_MAX;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::RangeInclusive;
 
@@ -83,15 +83,17 @@ impl Resolver<'_> {
         let ids = protocols.iter().enumerate();
         let ids = ids.map(|(index, protocol)| (format!("protocol[{index}].id"), protocol.id.0.as_str()));
         self.unique(ids, "an id that no other [[protocol]] has");
-        let mut contracts = Vec::new();
+        let mut contracts: BTreeMap<ChainId, Vec<(String, Address)>> = BTreeMap::new();
         for (index, protocol) in protocols.iter().enumerate() {
             for (position, contract) in protocol.contracts.iter().enumerate() {
                 let key = format!("protocol[{index}].contracts[{position}].address");
-                contracts.push((key, contract.address));
+                contracts.entry(protocol.chain_id).or_default().push((key, contract.address));
             }
         }
         // A finding belongs to one protocol; a contract of two would belong to whichever is looked at first.
-        self.unique(contracts, "a contract that no other entry has, in this or another protocol");
+        for (_, contracts) in contracts {
+            self.unique(contracts, "a contract that no other entry has, in this or another protocol");
+        }
         for (index, protocol) in protocols.iter().enumerate() {
             let key = format!("protocol[{index}]");
             if protocol.id.0.trim().is_empty() {
@@ -175,7 +177,7 @@ impl Resolver<'_> {
     }
 
     /// Blames every entry whose value an earlier one has.
-    fn unique<T: Ord + fmt::Display>(
+    pub(super) fn unique<T: Ord + fmt::Display>(
         &mut self,
         entries: impl IntoIterator<Item = (String, T)>,
         expected: &str,

@@ -3,7 +3,10 @@
 //! In: TOML. Out: strings and numbers for [`super`] to check. Must never consult anything outside of the text.
 
 use cordon_model::protocol::{AccountSide, Grant, LeverKind};
-use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use std::fmt;
 use std::path::PathBuf;
 
 /// The whole file.
@@ -13,8 +16,8 @@ pub struct RawConfig {
     /// Where the log lies.
     #[serde(default)]
     pub store: RawStore,
-    /// The chain.
-    pub chain: RawChain,
+    /// The chain, or several.
+    pub chain: RawChains,
     /// What is protected.
     #[serde(default)]
     pub protocol: Vec<RawProtocol>,
@@ -58,6 +61,40 @@ impl Default for RawStore {
     }
 }
 
+/// `[chain]`, or several `[[chain]]`. Read by hand, because a derived choice between two shapes would swallow the name of
+/// an unknown key.
+#[derive(Debug)]
+pub enum RawChains {
+    /// One table.
+    One(Box<RawChain>),
+    /// An array of tables.
+    Several(Vec<RawChain>),
+}
+
+impl<'de> Deserialize<'de> for RawChains {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ChainsVisitor)
+    }
+}
+
+struct ChainsVisitor;
+
+impl<'de> Visitor<'de> for ChainsVisitor {
+    type Value = RawChains;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table [chain] or tables [[chain]]")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawChains, A::Error> {
+        RawChain::deserialize(MapAccessDeserializer::new(map)).map(Box::new).map(RawChains::One)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<RawChains, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(seq)).map(RawChains::Several)
+    }
+}
+
 /// The chain.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,6 +105,14 @@ pub struct RawChain {
     pub rpc: Option<String>,
     /// Environment variable that holds the node URL, where it carries a secret.
     pub rpc_env: Option<String>,
+    /// Nodes, where there are several.
+    #[serde(default)]
+    pub node: Vec<RawNode>,
+    /// Nodes that must agree on a block before anything is sent.
+    pub quorum: Option<usize>,
+    /// Who executes transactions again.
+    #[serde(default)]
+    pub execution: Execution,
     /// Hardfork by name.
     pub hardfork: Option<String>,
     /// First block to judge.
@@ -82,15 +127,45 @@ fn default_poll_interval_ms() -> u64 {
     250
 }
 
+/// One node of several.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawNode {
+    /// Name for people.
+    pub name: Option<String>,
+    /// URL.
+    pub rpc: Option<String>,
+    /// Environment variable that holds the URL, where it carries a secret.
+    pub rpc_env: Option<String>,
+    /// Most requests per second.
+    pub requests_per_s: Option<u32>,
+}
+
+/// Who executes transactions again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Execution {
+    /// Our own EVM.
+    #[default]
+    Local,
+    /// The node, by its debug traces.
+    NodeTraces,
+}
+
 /// One protected protocol.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawProtocol {
     /// Name.
     pub id: String,
+    /// Chain, where there are several.
+    pub chain: Option<u64>,
     /// Contracts.
     #[serde(default)]
     pub contracts: Vec<RawContract>,
+    /// Contracts whose creations join the protocol.
+    #[serde(default)]
+    pub factories: Vec<String>,
     /// Valued assets.
     #[serde(default)]
     pub asset: Vec<RawAsset>,

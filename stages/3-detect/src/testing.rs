@@ -83,6 +83,7 @@ impl World {
             id: ProtocolId("lending".to_owned()),
             chain_id: ChainId(1),
             contracts: vec![contract(LENDING_VAULT, "lending"), contract(COLLATERAL_VAULT, "collateral")],
+            factories: vec![],
             assets: vec![
                 asset(USD, "USD", Price::Fixed { value_wad: WAD }),
                 asset(COIN, "COIN", Price::Fixed { value_wad: wad(100) }),

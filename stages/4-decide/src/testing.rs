@@ -75,6 +75,7 @@ pub(crate) fn protocol(grant: Grant) -> Protocol {
         id: ProtocolId("lending".to_owned()),
         chain_id: CHAIN,
         contracts: vec![ProtectedContract { address: VAULT, name: "Vault".to_owned() }],
+        factories: vec![],
         assets: vec![],
         account_views: vec![],
         capabilities: vec![lever],

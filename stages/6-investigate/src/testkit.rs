@@ -26,6 +26,7 @@ pub(crate) fn protocol() -> Protocol {
         id: ProtocolId("lending".to_owned()),
         chain_id: ChainId(1),
         contracts: vec![ProtectedContract { address: VAULT, name: "Vault".to_owned() }],
+        factories: vec![],
         assets: vec![
             asset(USD, "USD", 6, Price::Fixed { value_wad: WAD }),
             asset(VAULT, "vUSD", 18, Price::ShareRate { vault: VAULT, underlying: Asset::Token(USD) }),

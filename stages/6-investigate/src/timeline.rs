@@ -8,6 +8,7 @@ use crate::interfaces::Interfaces;
 use crate::labels::Labels;
 use crate::text::plain;
 use cordon_model::execution::Execution;
+use cordon_model::finding::Finding;
 use cordon_model::incident::IncidentEvent;
 use cordon_model::lane::LaneEvent;
 use cordon_model::log::{Body, ChainEvent, FollowReason, Record};
@@ -97,20 +98,14 @@ fn chain_event(event: &ChainEvent, labels: &Labels) -> String {
     }
 }
 
+fn found(finding: &Finding) -> String {
+    format!("{} in transaction {} (score {})", finding.class, finding.tx.hash, finding.score)
+}
+
 fn incident_event(event: &IncidentEvent, labels: &Labels) -> String {
     match event {
-        IncidentEvent::Detected { finding, .. } => {
-            format!(
-                "opened the incident: {} in transaction {} (score {})",
-                finding.class, finding.tx.hash, finding.score
-            )
-        }
-        IncidentEvent::FindingAdded { finding } => {
-            format!(
-                "added a finding: {} in transaction {} (score {})",
-                finding.class, finding.tx.hash, finding.score
-            )
-        }
+        IncidentEvent::Detected { finding, .. } => format!("opened the incident: {}", found(finding)),
+        IncidentEvent::FindingAdded { finding } => format!("added a finding: {}", found(finding)),
         IncidentEvent::FindingWithdrawn { finding } => {
             format!("withdrew finding {finding}: its block left the chain")
         }

@@ -157,6 +157,7 @@ fn protocol() -> Protocol {
         id: ProtocolId("lending".to_owned()),
         chain_id: ChainId(1),
         contracts: vec![ProtectedContract { address: VAULT, name: "Lending Vault".to_owned() }],
+        factories: vec![],
         assets: vec![AssetSpec {
             asset: Asset::Token(USD),
             symbol: "USD".to_owned(),

@@ -24,6 +24,58 @@ fn swap<'a>(from: &'a str, to: &str) -> (&'a str, String) {
     (from, to.to_owned())
 }
 
+/// The example with its chain given as one of several.
+fn several(chains: &str) -> impl Fn(String) -> String + use<> {
+    let chains = chains.to_owned();
+    move |text| {
+        let (before, rest) = text.split_once("[chain]").unwrap();
+        let (_, after) = rest.split_once("[[protocol]]").unwrap();
+        format!("{before}{chains}\n[[protocol]]{after}")
+    }
+}
+
+#[test]
+fn several_chains_are_checked_one_by_one() {
+    let chains = "[[chain]]\nid = 1\nquorum = 2\n[[chain.node]]\nname = \"own\"\nrpc = \"/run/geth.ipc\"\n\
+        [[chain.node]]\nrpc = \"https://node.example/key\"\nrequests_per_s = 20\n\
+        [[chain]]\nid = 17000\nrpc = \"ws://127.0.0.1:9\"\n";
+    let folder =
+        config(|text| several(chains)(text).replace("id = \"lending\"", "id = \"lending\"\nchain = 1"));
+    let output = cordon(folder.path(), &["check"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("chain 1, 1 protocol(s)") && said.contains("chain 17000, 0 protocol(s)"), "{said}");
+}
+
+#[test]
+fn what_is_wrong_with_several_chains_is_named() {
+    let one = "[[chain]]\nid = 1\nrpc = \"ws://127.0.0.1:9\"\n";
+    let nodes = "[[chain]]\nid = 1\nquorum = 3\nrpc = \"ws://127.0.0.1:9\"\n[[chain.node]]\nname = \"a\"\n\
+        rpc = \"https://node.example/secret\"\n[[chain.node]]\nname = \"a\"\nrpc = \"gopher://secret\"\n";
+    let twice = one.repeat(2);
+    let other = format!("{one}{}", one.replace("id = 1", "id = 17000"));
+    let said = complaint(config(several(&twice)).path(), &["check"], 3);
+    assert!(said.contains("chain[1].id: found '1', expected an id that no other"), "{said}");
+    let said = complaint(config(several(&other)).path(), &["check"], 3);
+    assert!(
+        said.contains("protocol[0].chain: found 'nothing', expected the id of one of the chains (1, 17000)"),
+        "{said}"
+    );
+    let said = complaint(config(several(nodes)).path(), &["check"], 3);
+    assert!(said.contains("chain[0].rpc: found 'both rpc and node'"), "{said}");
+    assert!(
+        said.contains("chain[0].quorum: found '3', expected a number from 1 to the number of nodes, 1"),
+        "{said}"
+    );
+    assert!(said.contains("chain[0].node[1].name: found 'a'"), "{said}");
+    assert!(
+        said.contains("chain[0].node[1].rpc: found 'another scheme'") && !said.contains("secret"),
+        "{said}"
+    );
+    let said = complaint(config(several("[[chain]]\nid = 1\nrcp = \"x\"\n")).path(), &["check"], 3);
+    assert!(said.contains("`rcp`") && said.contains("`rpc_env`"), "{said}");
+}
+
 #[test]
 fn nothing_may_be_there_twice() {
     let second_protocol = "[[protocol]]\nid = \"other\"\ncontracts = [\n  \

@@ -1,0 +1,186 @@
+//! The chains of a configuration: their nodes, and how their blocks are executed again.
+//!
+//! In: `[chain]` or `[[chain]]` as typed. Out: [`Chain`]s. Must never: repeat a node's URL in a problem, since it may
+//! carry a key.
+
+use super::Resolver;
+use super::raw::{Execution, RawChain, RawChains, RawNode};
+use cordon_model::units::ChainId;
+use cordon_replay::RulesError;
+use std::num::NonZeroU32;
+
+/// Most nodes of one chain. Each is asked before anything is sent, and more than a handful adds delay and no trust.
+const NODES_MAX: usize = 9;
+
+/// Most chains of one process: each needs about 100 MB and a share of a core.
+const CHAINS_MAX: usize = 32;
+
+/// A chain that is watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// EIP-155 id; every node must answer with the same one.
+    pub id: ChainId,
+    /// Nodes, at least one, in order of preference.
+    pub nodes: Vec<Node>,
+    /// Nodes that must agree on a block before anything is sent; `None` leaves it to the default, a majority.
+    pub quorum: Option<usize>,
+    /// Who executes transactions again.
+    pub execution: Execution,
+    /// Hardfork by name, for chains whose schedule is not built in.
+    pub hardfork: Option<String>,
+    /// First block to judge; `None` starts at the node's newest block.
+    pub start_block: Option<u64>,
+    /// How often to ask for new blocks where the node does not push them.
+    pub poll_interval_ms: u64,
+}
+
+/// A node of a chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Name for people; host and port where there is none.
+    pub name: Option<String>,
+    /// URL: http, https, ws, wss or ipc.
+    pub url: String,
+    /// Most requests per second; `None` is no limit of ours.
+    pub requests_per_s: Option<NonZeroU32>,
+}
+
+impl Resolver<'_> {
+    pub(super) fn chains(&mut self, raw: RawChains) -> Vec<Chain> {
+        let several = match raw {
+            RawChains::One(raw) => return self.chain("chain", *raw).into_iter().collect(),
+            RawChains::Several(several) => several,
+        };
+        if several.is_empty() || several.len() > CHAINS_MAX {
+            let expected = format!("one to {CHAINS_MAX} chains");
+            self.problem::<()>("chain", format!("{} chains", several.len()), expected);
+        }
+        let ids: Vec<u64> = several.iter().map(|raw| raw.id).collect();
+        let keyed = ids.iter().enumerate().map(|(index, id)| (format!("chain[{index}].id"), *id));
+        self.unique(keyed, "an id that no other [[chain]] has");
+        let numbered = several.into_iter().enumerate();
+        numbered.filter_map(|(index, raw)| self.chain(&format!("chain[{index}]"), raw)).collect()
+    }
+
+    fn chain(&mut self, key: &str, raw: RawChain) -> Option<Chain> {
+        let nodes = self.nodes(key, raw.rpc, raw.rpc_env, raw.node);
+        // What the node executes needs no rules of ours until something is simulated.
+        if let Err(error) = cordon_replay::Rules::new(ChainId(raw.id), raw.hardfork.as_deref()) {
+            let found = raw.hardfork.as_deref().unwrap_or("nothing");
+            let expected = match error {
+                RulesError::UnknownHardfork { known, .. } => format!("one of {known}"),
+                RulesError::UnknownChain { chain_id, known } => format!(
+                    "the hardfork that chain {chain_id} runs, since its schedule is not built in: one of {known}"
+                ),
+            };
+            self.problem::<()>(&format!("{key}.hardfork"), found, expected);
+        }
+        if raw.poll_interval_ms == 0 {
+            self.problem::<()>(&format!("{key}.poll_interval_ms"), 0, "at least 1");
+        }
+        if let Some(quorum) = raw.quorum
+            && (quorum == 0 || quorum > nodes.len())
+        {
+            let expected = format!("a number from 1 to the number of nodes, {}", nodes.len());
+            self.problem::<()>(&format!("{key}.quorum"), quorum, expected);
+        }
+        (!nodes.is_empty()).then_some(Chain {
+            id: ChainId(raw.id),
+            nodes,
+            quorum: raw.quorum,
+            execution: raw.execution,
+            hardfork: raw.hardfork,
+            start_block: raw.start_block,
+            poll_interval_ms: raw.poll_interval_ms,
+        })
+    }
+
+    /// The nodes: one by `rpc` or `rpc_env`, or a list.
+    fn nodes(
+        &mut self,
+        key: &str,
+        rpc: Option<String>,
+        rpc_env: Option<String>,
+        list: Vec<RawNode>,
+    ) -> Vec<Node> {
+        if list.is_empty() {
+            let url = self.url(key, rpc, rpc_env);
+            return url.map(|url| Node { name: None, url, requests_per_s: None }).into_iter().collect();
+        }
+        if rpc.is_some() || rpc_env.is_some() {
+            self.problem::<()>(&format!("{key}.rpc"), "both rpc and node", "exactly one of them");
+        }
+        if list.len() > NODES_MAX {
+            self.problem::<()>(&format!("{key}.node"), list.len(), format!("at most {NODES_MAX} nodes"));
+        }
+        let names = list.iter().enumerate();
+        let names: Vec<(String, String)> = names
+            .filter_map(|(index, raw)| Some((format!("{key}.node[{index}].name"), raw.name.clone()?)))
+            .collect();
+        self.unique(names, "a name that no other node of the chain has");
+        let mut nodes = Vec::new();
+        for (index, raw) in list.into_iter().enumerate() {
+            let key = format!("{key}.node[{index}]");
+            let requests_per_s = raw.requests_per_s.map(NonZeroU32::new);
+            if requests_per_s == Some(None) {
+                self.problem::<()>(&format!("{key}.requests_per_s"), 0, "at least 1");
+            }
+            let url = self.url(&key, raw.rpc, raw.rpc_env);
+            let node = |url| Node { name: raw.name, url, requests_per_s: requests_per_s.flatten() };
+            nodes.extend(url.map(node));
+        }
+        nodes
+    }
+
+    fn url(&mut self, key: &str, rpc: Option<String>, rpc_env: Option<String>) -> Option<String> {
+        let (key, rpc) = match (rpc, rpc_env) {
+            (Some(url), None) => (format!("{key}.rpc"), url),
+            (None, Some(name)) => match std::env::var(&name) {
+                Ok(url) => (format!("{key}.rpc_env"), url),
+                Err(_) => {
+                    return self.problem(&format!("{key}.rpc_env"), name, "a set environment variable");
+                }
+            },
+            (Some(_), Some(_)) => {
+                let key = format!("{key}.rpc");
+                return self.problem(&key, "both rpc and rpc_env", "exactly one of them");
+            }
+            (None, None) => {
+                let expected = "a node's URL, or rpc_env with the variable that has it";
+                return self.problem(&format!("{key}.rpc"), "nothing", expected);
+            }
+        };
+        // The URL itself may carry an API key, so it is not repeated.
+        if rpc.starts_with('/') || rpc.strip_prefix("ipc://").is_some_and(|path| path.starts_with('/')) {
+            return Some(rpc);
+        }
+        let known = ["http://", "https://", "ws://", "wss://"];
+        if !known.iter().any(|scheme| rpc.starts_with(scheme)) {
+            let expected = "a URL that starts with http, https, ws, wss or ipc, or the path of a socket";
+            return self.problem(&key, "another scheme", expected);
+        }
+        if url::Url::parse(&rpc).ok().is_none_or(|url| !url.has_host()) {
+            let expected = "a URL with a host, such as https://node.example:8545";
+            return self.problem(&key, "no usable host", expected);
+        }
+        Some(rpc)
+    }
+
+    /// The chain of a protocol: the one it names, or the only one.
+    pub(super) fn chain_of(&mut self, key: &str, named: Option<u64>, chains: &[Chain]) -> Option<ChainId> {
+        let known = || chains.iter().map(|chain| chain.id.to_string()).collect::<Vec<_>>().join(", ");
+        match (named, chains) {
+            (Some(id), _) if chains.iter().any(|chain| chain.id.0 == id) => Some(ChainId(id)),
+            (None, [only]) => Some(only.id),
+            // The chains themselves were not understood; that was said already.
+            (_, []) => None,
+            (Some(id), _) => {
+                self.problem(&format!("{key}.chain"), id, format!("the id of a chain ({})", known()))
+            }
+            (None, _) => {
+                let expected = format!("the id of one of the chains ({})", known());
+                self.problem(&format!("{key}.chain"), "nothing", expected)
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The loop around the engine of one chain.
+//!
+//! In: a source and an engine. Out: one update after the other, each handled to its end before the next is asked for.
+//! Must never: skip an update that could not be handled. The cursor stands still until it was.
+
+use super::open::{self, stopped};
+use super::restore::restore;
+use super::{Ended, PAUSE_FIRST, PAUSE_MAX, Say};
+use crate::config::Config;
+use crate::engine::{Engine, Event};
+use crate::error::{EngineError, chain};
+use cordon_ingest::{Advance, ChainSource, JsonRpc};
+use cordon_model::log::EventLog;
+use std::sync::Arc;
+use tokio::sync::watch::Receiver;
+
+/// Watches one chain until `stop` says so or it cannot be followed.
+pub(super) async fn run(
+    config: Config,
+    patient: bool,
+    log: Arc<dyn EventLog>,
+    say: Say,
+    mut stop: Receiver<bool>,
+) -> Ended {
+    let (mut source, mut engine) = match begin(&config, patient, log, &say, &mut stop).await {
+        Ok(Some(begun)) => begun,
+        Ok(None) => return Ended::Done,
+        Err(error) => return Ended::AtStart(error),
+    };
+    match follow(&mut source, &mut engine, stop).await {
+        Ok(()) => Ended::Done,
+        Err(error) => Ended::Halted(error),
+    }
+}
+
+async fn begin(
+    config: &Config,
+    patient: bool,
+    log: Arc<dyn EventLog>,
+    say: &Say,
+    stop: &mut Receiver<bool>,
+) -> Result<Option<(JsonRpc, Engine)>, EngineError> {
+    let Some(nodes) = open::nodes(config, patient, say, stop).await? else { return Ok(None) };
+    let mut engine = open::engine(config, &nodes, log, say).await?;
+    restore(config, &mut engine, nodes.provider.clone()).await?;
+    let next = engine.cursor().head().map(|head| format!("block {}", head.number.saturating_add(1)));
+    let next = next.or_else(|| config.chain.start_block.map(|block| format!("block {block}")));
+    let next = next.unwrap_or_else(|| "the newest block".to_owned());
+    say(format!("watching chain {} from {next}", config.chain.id));
+    Ok(Some((nodes.source, engine)))
+}
+
+/// It may be dropped at any point, since the log knows what was done, so an interrupt does not wait for a node that
+/// hangs.
+async fn follow(
+    source: &mut JsonRpc,
+    engine: &mut Engine,
+    mut stop: Receiver<bool>,
+) -> Result<(), EngineError> {
+    let mut pause = PAUSE_FIRST;
+    loop {
+        let stepped = tokio::select! {
+            biased;
+            () = stopped(&mut stop) => return Ok(()),
+            stepped = step(source, engine) => stepped,
+        };
+        let trouble = match stepped {
+            Ok(Progress::Handled) => None,
+            Ok(Progress::End) => return Ok(()),
+            Ok(Progress::AtHead) if engine.is_unfinished() => Some(pause),
+            Ok(Progress::AtHead) => {
+                tokio::select! {
+                    () = stopped(&mut stop) => return Ok(()),
+                    hint = source.wait() => if let Err(error) = hint { tracing::warn!(error = %chain(&error), "hint lost") },
+                }
+                None
+            }
+            Err(error) if is_transient(&error) => {
+                tracing::warn!(error = %chain(&error), pause_ms = pause.as_millis(), "trying again");
+                Some(pause)
+            }
+            Err(error) => return Err(error),
+        };
+        pause = match trouble {
+            None => PAUSE_FIRST,
+            Some(pause) => {
+                tokio::select! {
+                    () = stopped(&mut stop) => return Ok(()),
+                    () = tokio::time::sleep(pause) => {}
+                }
+                pause.saturating_mul(2).min(PAUSE_MAX)
+            }
+        };
+    }
+}
+
+enum Progress {
+    Handled,
+    AtHead,
+    End,
+}
+
+async fn step(source: &mut JsonRpc, engine: &mut Engine) -> Result<Progress, EngineError> {
+    match source.advance(engine.cursor()).await? {
+        Advance::Update(update) => {
+            engine.handle(Event::Chain(update)).await?;
+            Ok(Progress::Handled)
+        }
+        Advance::AtHead => {
+            engine.retry().await?;
+            Ok(Progress::AtHead)
+        }
+        Advance::End => Ok(Progress::End),
+    }
+}
+
+/// Whether trying again can help: the node was away or lagged, or somebody else wrote first. A failing log or a wrong
+/// configuration is no such case.
+fn is_transient(error: &EngineError) -> bool {
+    match error {
+        EngineError::Source(error) => error.is_transient(),
+        EngineError::Replay(_) | EngineError::Node { .. } => true,
+        error => !error.is_of_the_log() && matches!(error, EngineError::Journal(_) | EngineError::Log(_)),
+    }
+}

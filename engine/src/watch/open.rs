@@ -1,0 +1,81 @@
+//! Opening one chain: its nodes, its engine, and what an earlier process left.
+//!
+//! In: a configuration. Out: a source and an engine that stand where the log says. Must never: open keys or the log
+//! before the node has answered as the configured chain.
+
+use super::{PAUSE_FIRST, PAUSE_MAX, Say};
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::error::{EngineError, chain};
+use crate::journal::Observer;
+use crate::node::{self, Nodes};
+use crate::render::{self, Names};
+use cordon_model::log::EventLog;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::watch::Receiver;
+
+/// Connects to the chain's nodes. `patient` waits for nodes that do not answer, so that the other chains go on; `None`
+/// where `stop` came first.
+pub(super) async fn nodes(
+    config: &Config,
+    patient: bool,
+    say: &Say,
+    stop: &mut Receiver<bool>,
+) -> Result<Option<Nodes>, EngineError> {
+    let mut pause = PAUSE_FIRST;
+    loop {
+        let opened = tokio::select! {
+            biased;
+            () = stopped(stop) => return Ok(None),
+            opened = node::open(config, node::start(config)) => opened,
+        };
+        match opened {
+            Ok(nodes) => return Ok(Some(nodes)),
+            Err(EngineError::Source(error)) if patient && error.is_transient() => {
+                if pause == PAUSE_FIRST {
+                    say(format!("no node answers, trying again: {}", chain(&error)));
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        tokio::select! {
+            () = stopped(stop) => return Ok(None),
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = pause.saturating_mul(2).min(PAUSE_MAX);
+    }
+}
+
+/// Resolves when the process is asked to stop, or whoever could ask is gone.
+pub(super) async fn stopped(stop: &mut Receiver<bool>) {
+    // An error means that the sender is gone, which is a stop as well.
+    let _asked = stop.wait_for(|stop| *stop).await;
+}
+
+/// The engine of the chain, standing where the log says.
+pub(super) async fn engine(
+    config: &Config,
+    nodes: &Nodes,
+    log: Arc<dyn EventLog>,
+    say: &Say,
+) -> Result<Engine, EngineError> {
+    let observer = observer(Arc::clone(say), Names::of(&config.protocols));
+    let engine = Engine::open(config, nodes.provider.clone(), log, observer).await?;
+    Ok(engine.with_reports(&config.reports))
+}
+
+/// Tells people of every record, and of every change of state.
+fn observer(say: Say, names: Names) -> Observer {
+    let mut states = BTreeMap::new();
+    Box::new(move |incident, record| {
+        let cordon_model::log::Body::Incident(event) = &record.body else { return };
+        let (title, lines) = render::event(event);
+        say(format!("block {} {}: {}", record.at_block, incident.id, names.apply(&title)));
+        lines.into_iter().for_each(|line| say(format!("    {}", names.apply(&line))));
+        let state = incident.state();
+        if states.insert(incident.id, state) != Some(state) {
+            say(format!("block {} {} is {state}", record.at_block, incident.id));
+        }
+    })
+}
