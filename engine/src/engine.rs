@@ -9,18 +9,19 @@ use crate::config::{Config, Password};
 use crate::error::EngineError;
 use crate::history::{History, Past};
 use crate::journal::{Entries, Entry, Journal, Observer, Stamp};
+use crate::members::Followup;
 use crate::trials::{Trials, views};
 use alloy_primitives::{Address, B256, U256};
 use alloy_provider::{DynProvider, Provider};
 use cordon_contain::{Authority, Gate, KeystoreSigner, PasswordSource, SendPolicy, Sender, Signer};
 use cordon_decide::{Playbook, Policy};
-use cordon_detect::DetectorSet;
+use cordon_detect::{DetectorConfig, DetectorSet};
 use cordon_model::block::{Block, ChainUpdate};
 use cordon_model::incident::{Incident, IncidentEvent, Standing};
 use cordon_model::log::{Actor, ChainEvent, Cursor, EventLog};
 use cordon_model::protocol::Protocol;
 use cordon_model::units::{BlockRef, ChainId, IncidentId, PlanHash};
-use cordon_replay::{Replayer, Rules};
+use cordon_replay::{BlockReplay, Replayer, Rules};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,6 +48,10 @@ pub struct Engine {
     pub(crate) chain_id: ChainId,
     pub(crate) policy: Policy,
     pub(crate) playbook: Playbook,
+    /// Detectors and protocols as configured.
+    pub(crate) units: Vec<DetectorConfig>,
+    pub(crate) configured: Vec<Protocol>,
+    /// The detectors over the protocols with everybody who joined them.
     pub(crate) detectors: Arc<DetectorSet>,
     pub(crate) provider: DynProvider,
     pub(crate) rules: Rules,
@@ -76,9 +81,10 @@ impl Engine {
         let chain_id = config.chain.id;
         let rules = Rules::new(chain_id, config.chain.hardfork.as_deref())
             .map_err(cordon_replay::ReplayError::from)?;
-        let detectors = DetectorSet::from_configs(&config.detectors, config.protocols.clone())?;
         let channels: Vec<String> = config.channels.iter().map(|channel| channel.name().to_owned()).collect();
         let journal = Journal::open(Arc::clone(&log), chain_id, &channels, observer).await?;
+        let followed = &journal.chain().followed;
+        let detectors = crate::members::assemble(&config.detectors, &config.protocols, followed)?;
         let cursor = log.cursor(chain_id).await?.unwrap_or(Cursor { chain_id, recent: Vec::new() });
         let senders = senders(config, &provider, &log)?;
         let stamp = match cursor.head() {
@@ -89,6 +95,8 @@ impl Engine {
             chain_id,
             policy: config.policy.clone(),
             playbook: Playbook::exploit_response()?,
+            units: config.detectors.clone(),
+            configured: config.protocols.clone(),
             detectors: Arc::new(detectors),
             replayer: Replayer::for_node(provider.clone(), rules.clone()),
             provider,
@@ -120,6 +128,11 @@ impl Engine {
     #[must_use]
     pub fn cursor(&self) -> &Cursor {
         &self.cursor
+    }
+
+    /// What is protected, with everybody who joined.
+    pub fn protocols(&self) -> impl Iterator<Item = &Protocol> {
+        self.detectors.protocols()
     }
 
     /// All incidents of the chain.
@@ -185,28 +198,37 @@ impl Engine {
     /// # Errors
     /// [`EngineError`] where the block cannot be executed.
     pub async fn remember(&mut self, block: Arc<Block>) -> Result<(), EngineError> {
-        let replayed = self.replayer.replay(Arc::clone(&block), views(&self.detectors)).await?;
+        let detectors = Arc::clone(&self.detectors);
+        let replayed = self.execute(&block, &detectors).await?;
         let executions = replayed.executions.into_iter().filter(|e| self.detectors.concerns(e)).collect();
         self.history.push(Past { block, executions });
         Ok(())
     }
 
+    /// Executes a block again, with the readings that these detectors want.
+    pub(crate) async fn execute(
+        &mut self,
+        block: &Arc<Block>,
+        detectors: &Arc<DetectorSet>,
+    ) -> Result<BlockReplay, EngineError> {
+        Ok(self.replayer.replay(Arc::clone(block), views(detectors)).await?)
+    }
+
     /// Executes a block again, judges what it did, and writes findings and cursor in one batch.
     async fn judge(&mut self, block: Arc<Block>) -> Result<(), EngineError> {
-        let replayed = self.replayer.replay(Arc::clone(&block), views(&self.detectors)).await?;
+        let Followup { replayed, joined, detectors } = self.replay(&block).await?;
         let stamp = Stamp { at_s: block.timestamp_s, at_block: block.number };
-        let mut chain = Vec::new();
+        let mut chain = joined;
         for mismatch in &replayed.mismatches {
             tracing::warn!(block = block.number, what = %mismatch.what, "replay does not reproduce the block");
             chain.push(ChainEvent::ReplayMismatch { block: block.block_ref(), what: mismatch.what.clone() });
         }
-        let executions: Vec<_> =
-            replayed.executions.into_iter().filter(|e| self.detectors.concerns(e)).collect();
+        let executions: Vec<_> = replayed.executions.into_iter().filter(|e| detectors.concerns(e)).collect();
         let own = self.own_transactions().await?;
         // A write-off or a refill that people approved looks like a loss or a rate jump, and is none.
         let foreign = executions.iter().filter(|execution| !own.contains(&execution.tx.hash));
-        let findings = foreign.flat_map(|execution| self.detectors.inspect(execution)).collect();
-        for gap in executions.iter().flat_map(|execution| self.detectors.gaps(execution)) {
+        let findings = foreign.flat_map(|execution| detectors.inspect(execution)).collect();
+        for gap in executions.iter().flat_map(|execution| detectors.gaps(execution)) {
             tracing::warn!(detector = gap.detector, tx = %gap.tx.hash, what = %gap.what, "could not be judged");
         }
         let known: Vec<&Incident> = self.journal.incidents().collect();
@@ -223,7 +245,7 @@ impl Engine {
         }
         cursor.push(block.block_ref());
         self.journal.append(stamp, Entries { incidents, chain, cursor: Some(cursor.clone()) }).await?;
-        (self.cursor, self.stamp) = (cursor, stamp);
+        (self.cursor, self.stamp, self.detectors) = (cursor, stamp, detectors);
         self.history.push(Past { block, executions });
         Ok(())
     }
@@ -265,7 +287,7 @@ impl Engine {
         self.journal.append(self.stamp, Entries { incidents, chain, cursor: Some(cursor.clone()) }).await?;
         self.cursor = cursor;
         self.history.revert(block);
-        Ok(())
+        self.reassemble()
     }
 
     async fn approve(&mut self, person: &str, why: String, plan: PlanHash) -> Result<(), EngineError> {

@@ -4,6 +4,7 @@
 //! from them, chain events and the cursor, so that after a crash either all of it happened or none. Must never:
 //! change an incident in memory that was not first made durable.
 
+use cordon_model::chain_state::ChainState;
 use cordon_model::incident::{IllegalTransition, Incident, IncidentEvent};
 use cordon_model::log::{
     Actor, Append, Batch, Body, ChainEvent, Cursor, EventLog, FORMAT_VERSION, LogError, Record, Stored,
@@ -106,6 +107,7 @@ pub struct Journal {
     log: Arc<dyn EventLog>,
     chain_id: ChainId,
     incidents: BTreeMap<IncidentId, Tracked>,
+    chain: ChainState,
     outboxes: Vec<StreamId>,
     observer: Observer,
     /// How much of the whole log has been read.
@@ -150,13 +152,26 @@ impl Journal {
             }
         }
         let outboxes = channels.iter().map(|channel| StreamId::outbox(channel)).collect();
-        Ok(Self { log, chain_id, incidents, outboxes, observer, position: position.unwrap_or(0) })
+        let mut chain = ChainState::default();
+        for stored in log.read(StreamId::chain(chain_id)).await? {
+            if let Body::Chain(event) = &stored.record.body {
+                chain.apply(event);
+            }
+        }
+        let position = position.unwrap_or(0);
+        Ok(Self { log, chain_id, incidents, chain, outboxes, observer, position })
     }
 
     /// The log itself.
     #[must_use]
     pub fn log(&self) -> Arc<dyn EventLog> {
         Arc::clone(&self.log)
+    }
+
+    /// What the log says of the chain itself.
+    #[must_use]
+    pub fn chain(&self) -> &ChainState {
+        &self.chain
     }
 
     /// All incidents of the chain, ordered by id.
@@ -247,9 +262,11 @@ impl Journal {
             .into_iter()
             .map(|notice| engine_record(stamp, Body::Outbox(OutboxEvent::Queued { notice })))
             .collect();
-        let chain = entries.chain.into_iter().map(|event| engine_record(stamp, Body::Chain(event))).collect();
+        let events = entries.chain;
+        let chain = events.iter().map(|event| engine_record(stamp, Body::Chain(event.clone()))).collect();
         self.commit(batch, outbox, chain).await?;
         self.incidents.extend(changed);
+        events.iter().for_each(|event| self.chain.apply(event));
         for (incident, record) in &told {
             (self.observer)(incident, record);
         }

@@ -15,6 +15,7 @@ pub mod incidents;
 pub mod inspect;
 mod journal;
 mod lanes;
+mod members;
 mod node;
 mod options;
 mod payback;

@@ -5,8 +5,10 @@
 //! derived from them. Must never: guess. An event that does not fit is refused, not skipped.
 
 mod event;
+mod state;
 
 pub use event::IncidentEvent;
+pub use state::{Severity, Standing, State};
 
 use crate::allocation::Allocation;
 use crate::finding::{AttackClass, Evidence, Finding};
@@ -17,81 +19,6 @@ use crate::units::{ChainId, FindingId, IncidentId, PlanHash, ProtocolId};
 use alloy_primitives::{Address, U256};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-
-/// How bad an incident is, worst last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// Worth a look in working hours.
-    Low,
-    /// Worth a look today.
-    Medium,
-    /// Wake somebody.
-    High,
-    /// Wake everybody: value is leaving now.
-    Critical,
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        })
-    }
-}
-
-/// The incident's state, derived from its phases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Seen.
-    Detected,
-    /// Severity known.
-    Triaged,
-    /// The attack is stopped and that was verified on chain.
-    Contained,
-    /// Contained, and the report is written.
-    Investigated,
-    /// The cause is removed and that was verified on chain.
-    Eradicated,
-    /// Victims can be paid and the system is open again.
-    Recovered,
-    /// Done.
-    Closed,
-    /// Not an attack.
-    FalseAlarm,
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Detected => "detected",
-            Self::Triaged => "triaged",
-            Self::Contained => "contained",
-            Self::Investigated => "investigated",
-            Self::Eradicated => "eradicated",
-            Self::Recovered => "recovered",
-            Self::Closed => "closed",
-            Self::FalseAlarm => "false alarm",
-        })
-    }
-}
-
-/// Whether an incident takes events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Standing {
-    /// Being worked on.
-    Open,
-    /// Closed as done.
-    Closed,
-    /// Closed as no attack.
-    FalseAlarm,
-}
 
 /// How far a plan is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -42,6 +42,7 @@ async fn begin(
 ) -> Result<Option<(JsonRpc, Engine)>, EngineError> {
     let Some(nodes) = open::nodes(config, patient, say, stop).await? else { return Ok(None) };
     let mut engine = open::engine(config, &nodes, log, say).await?;
+    engine.survey().await?;
     restore(config, &mut engine, nodes.provider.clone()).await?;
     let next = engine.cursor().head().map(|head| format!("block {}", head.number.saturating_add(1)));
     let next = next.or_else(|| config.chain.start_block.map(|block| format!("block {block}")));

@@ -12,6 +12,7 @@ mod faults;
 #[cfg(test)]
 mod fixes;
 #[cfg(test)]
+mod members;
 mod node;
 #[cfg(test)]
 mod node_faults;

@@ -131,6 +131,7 @@ impl Watched {
             Price::ShareRate { vault, .. } => Some(vault),
             Price::Fixed { .. } | Price::Unpriced => None,
         }));
+        addresses.extend(protocol.factories.iter().copied());
         Self { protocol, addresses }
     }
 

@@ -1,0 +1,116 @@
+//! What the log says of a chain as such: a fold over its events.
+//!
+//! In: [`ChainEvent`]s in order. Out: which contracts joined protocols, which alarms stand, and whether anything may be
+//! sent. Total: every event has a meaning in every state, since a chain's stream may be read from any build.
+
+use crate::log::{ChainEvent, FollowReason};
+use crate::network::{NetworkAlarm, SignalKind};
+use crate::units::{BlockRef, ProtocolId};
+use alloy_primitives::Address;
+use std::collections::BTreeMap;
+
+/// A chain as its log tells it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChainState {
+    /// Contracts that joined protocols and still belong to them, in order of joining.
+    pub followed: Vec<Followed>,
+    /// Alarms that stand, by kind and subject.
+    pub alarms: BTreeMap<(SignalKind, Option<Address>), NetworkAlarm>,
+    /// Why nothing may be sent, if so.
+    pub held: Option<String>,
+    /// Newest block that the chain calls safe, as far as it was recorded.
+    pub safe: Option<BlockRef>,
+    /// Newest block that it calls final, as far as it was recorded.
+    pub finalized: Option<BlockRef>,
+}
+
+/// A contract that joined a protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Followed {
+    /// Protocol.
+    pub protocol: ProtocolId,
+    /// The contract.
+    pub contract: Address,
+    /// Block in which it joined.
+    pub block: BlockRef,
+    /// How it joined.
+    pub because: FollowReason,
+}
+
+impl ChainState {
+    /// Takes the next event.
+    pub fn apply(&mut self, event: &ChainEvent) {
+        match event {
+            // What joined in a block that left the chain never existed.
+            ChainEvent::Reverted { block } => self.followed.retain(|followed| followed.block != *block),
+            ChainEvent::ReplayMismatch { .. } => {}
+            ChainEvent::Finality { safe, finalized } => (self.safe, self.finalized) = (*safe, *finalized),
+            ChainEvent::AlarmRaised { alarm } => {
+                let key = (alarm.signal.kind(), alarm.signal.subject());
+                self.alarms.insert(key, alarm.clone());
+            }
+            ChainEvent::AlarmCleared { kind, subject } => {
+                self.alarms.remove(&(*kind, *subject));
+            }
+            ChainEvent::Held { why } => self.held = Some(why.clone()),
+            ChainEvent::Released { .. } => self.held = None,
+            ChainEvent::Followed { protocol, contract, block, because } => {
+                let (protocol, contract, block, because) = (protocol.clone(), *contract, *block, *because);
+                self.followed.push(Followed { protocol, contract, block, because });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::{AlarmLevel, NetworkSignal};
+    use alloy_primitives::B256;
+
+    fn block(number: u64) -> BlockRef {
+        BlockRef { number, hash: B256::with_last_byte(u8::try_from(number).unwrap()) }
+    }
+
+    fn joined(contract: u8, at: u64) -> ChainEvent {
+        ChainEvent::Followed {
+            protocol: ProtocolId("lending".to_owned()),
+            contract: Address::repeat_byte(contract),
+            block: block(at),
+            because: FollowReason::CreatedBy(Address::repeat_byte(9)),
+        }
+    }
+
+    #[test]
+    fn a_reorganisation_takes_back_what_joined_in_its_blocks() {
+        let mut state = ChainState::default();
+        for event in [joined(1, 4), joined(2, 5), ChainEvent::Reverted { block: block(5) }, joined(3, 5)] {
+            state.apply(&event);
+        }
+        let contracts: Vec<Address> = state.followed.iter().map(|followed| followed.contract).collect();
+        assert_eq!(contracts, [Address::repeat_byte(1), Address::repeat_byte(3)]);
+    }
+
+    #[test]
+    fn an_alarm_stands_until_it_is_cleared_and_a_newer_one_takes_its_place() {
+        let mut state = ChainState::default();
+        let raised = |level, blocks| ChainEvent::AlarmRaised {
+            alarm: NetworkAlarm { level, signal: NetworkSignal::Backlog { blocks } },
+        };
+        state.apply(&raised(AlarmLevel::Warn, 10));
+        state.apply(&raised(AlarmLevel::Page, 100));
+        let standing: Vec<AlarmLevel> = state.alarms.values().map(|alarm| alarm.level).collect();
+        assert_eq!(standing, [AlarmLevel::Page]);
+        state.apply(&ChainEvent::AlarmCleared { kind: SignalKind::Backlog, subject: None });
+        assert!(state.alarms.is_empty());
+    }
+
+    #[test]
+    fn a_hold_ends_with_its_release() {
+        let mut state = ChainState::default();
+        state.apply(&ChainEvent::Held { why: "nodes disagree".to_owned() });
+        assert_eq!(state.held.as_deref(), Some("nodes disagree"));
+        state.apply(&ChainEvent::Released { why: "nodes agree".to_owned() });
+        assert_eq!(state.held, None);
+    }
+}
