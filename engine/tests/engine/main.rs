@@ -4,6 +4,7 @@
 //! must hold afterwards is in one place, `watchtower::Tower::assert_contained_once`.
 
 #[cfg(test)]
+mod certainty;
 mod chain_edits;
 #[cfg(test)]
 mod drill;
