@@ -10,6 +10,7 @@
 
 mod detector;
 pub mod detectors;
+pub mod network;
 mod set;
 mod valuation;
 
