@@ -8,6 +8,8 @@ use alloy_primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+pub mod observation;
+
 /// A condition of a chain that people should know of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkAlarm {

@@ -11,6 +11,7 @@
 mod detector;
 pub mod detectors;
 pub mod members;
+pub mod network;
 mod set;
 mod valuation;
 
