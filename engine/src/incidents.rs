@@ -268,7 +268,7 @@ async fn batch(
     if !notices.is_empty() {
         let records = cordon_notify::queue_records(&notices, record.at_s, record.at_block);
         for stream in log.streams(OUTBOXES.to_owned()).await? {
-            let expected_version = log.read(stream.clone()).await?.last().map_or(0, |stored| stored.version);
+            let expected_version = log.version(stream.clone()).await?;
             appends.push(Append { stream, expected_version, records: records.clone() });
         }
     }

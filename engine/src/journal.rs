@@ -301,7 +301,7 @@ impl Journal {
     }
 
     async fn shared(&self, stream: StreamId, records: &[Record]) -> Result<Append, LogError> {
-        let expected_version = self.log.read(stream.clone()).await?.last().map_or(0, |stored| stored.version);
+        let expected_version = self.log.version(stream.clone()).await?;
         Ok(Append { stream, expected_version, records: records.to_vec() })
     }
 }

@@ -301,6 +301,12 @@ pub trait EventLog: Send + Sync + fmt::Debug {
     /// All records of a stream, in order.
     fn read(&self, stream: StreamId) -> LogFuture<'_, Vec<Stored>>;
 
+    /// Number of records of a stream. Stores that can tell without reading the records should.
+    fn version(&self, stream: StreamId) -> LogFuture<'_, u64> {
+        let stored = self.read(stream);
+        Box::pin(async move { Ok(stored.await?.last().map_or(0, |stored| stored.version)) })
+    }
+
     /// Names of the streams with this prefix, sorted.
     fn streams(&self, prefix: String) -> LogFuture<'_, Vec<StreamId>>;
 

@@ -78,6 +78,8 @@ pub struct Outbox {
     /// Clock time before which a notice that failed is not tried again. It is not in the log on purpose: a start of
     /// the process is a good occasion to try at once.
     not_before_s: BTreeMap<NoticeId, u64>,
+    /// Version of the stream at which nothing waited: as long as it has no other, there is nothing to read.
+    settled: Option<u64>,
 }
 
 impl Outbox {
@@ -85,7 +87,7 @@ impl Outbox {
     #[must_use]
     pub fn new(channel: Box<dyn Channel>) -> Self {
         let stream = StreamId::outbox(channel.name());
-        Self { channel, stream, not_before_s: BTreeMap::new() }
+        Self { channel, stream, not_before_s: BTreeMap::new(), settled: None }
     }
 
     /// Name of the channel.
@@ -102,6 +104,9 @@ impl Outbox {
     /// [`LogError`] where the log cannot be read or written. A notice that was just delivered is then tried again
     /// by the next drain.
     pub async fn drain(&mut self, log: &dyn EventLog, moment: Moment) -> Result<Drained, LogError> {
+        if self.settled.is_some() && self.settled == Some(log.version(self.stream.clone()).await?) {
+            return Ok(Drained::default());
+        }
         let stored = log.read(self.stream.clone()).await?;
         let mut version = stored.last().map_or(0, |last| last.version);
         let mut waiting = pending(&stored)?;
@@ -128,6 +133,7 @@ impl Outbox {
             };
             version = append(log, &self.stream, version, record).await?;
         }
+        self.settled = waiting.is_empty().then_some(version);
         drained.pending = waiting.len();
         drained.next_due_s = waiting.iter().map(|pending| self.due_s(pending, moment)).min();
         Ok(drained)

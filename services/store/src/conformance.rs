@@ -49,6 +49,7 @@ where
 async fn an_empty_log_reads_empty(log: &dyn EventLog) -> Result<(), Broken> {
     let rule = "an empty log reads empty";
     same(rule, &read(rule, log, "empty").await?, &Vec::new())?;
+    same(rule, &version(rule, log, "empty").await?, &0)?;
     same(rule, &asked(rule, log.since(0, 10).await)?, &Vec::new())?;
     same(rule, &asked(rule, log.streams(String::new()).await)?, &Vec::new())?;
     same(rule, &asked(rule, log.cursor(ChainId(1)).await)?, &None)
@@ -67,6 +68,7 @@ async fn records_come_back_in_order(log: &dyn EventLog) -> Result<(), Broken> {
     same(rule, &places, &expected)?;
     same(rule, &all.first().map(|s| s.record.clone()), &Some(record(1)))?;
     same(rule, &numbers(&read(rule, log, "order/a").await?), &vec![1, 2, 4])?;
+    same(rule, &version(rule, log, "order/a").await?, &3)?;
     same(rule, &numbers(&asked(rule, log.since(1, 2).await)?), &vec![2, 3])?;
     same(rule, &asked(rule, log.since(u64::MAX, 2).await)?, &Vec::new())
 }
@@ -235,6 +237,10 @@ fn numbers(records: &[Stored]) -> Vec<u64> {
 
 async fn read(rule: &'static str, log: &dyn EventLog, stream: &str) -> Result<Vec<Stored>, Broken> {
     asked(rule, log.read(StreamId(stream.to_owned())).await)
+}
+
+async fn version(rule: &'static str, log: &dyn EventLog, stream: &str) -> Result<u64, Broken> {
+    asked(rule, log.version(StreamId(stream.to_owned())).await)
 }
 
 fn asked<T>(rule: &'static str, answer: Result<T, LogError>) -> Result<T, Broken> {

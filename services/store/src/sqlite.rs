@@ -127,6 +127,15 @@ impl SqliteLog {
         Ok(records)
     }
 
+    async fn read_version(&self, stream: StreamId) -> Result<u64, LogError> {
+        let version: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM record WHERE stream = $1")
+            .bind(&stream.0)
+            .fetch_one(&self.readers)
+            .await
+            .map_err(storage("reading the version of a stream"))?;
+        u64::try_from(version).map_err(storage("reading the version of a stream"))
+    }
+
     async fn list_streams(&self, prefix: String) -> Result<Vec<StreamId>, LogError> {
         // `>=` lets the index skip to the prefix; SUBSTR, unlike LIKE, minds case and knows no wildcards.
         let names: Vec<String> = sqlx::query_scalar(
@@ -174,6 +183,10 @@ impl EventLog for SqliteLog {
 
     fn read(&self, stream: StreamId) -> LogFuture<'_, Vec<Stored>> {
         Box::pin(self.read_stream(stream))
+    }
+
+    fn version(&self, stream: StreamId) -> LogFuture<'_, u64> {
+        Box::pin(self.read_version(stream))
     }
 
     fn streams(&self, prefix: String) -> LogFuture<'_, Vec<StreamId>> {
