@@ -77,12 +77,17 @@ impl TestChain {
         Some(value)
     }
 
-    /// Answers `eth_chainId` and `eth_getBlockByNumber`.
+    /// Answers what a source asks for, one request or a batch.
     pub(crate) fn answer(&self, request: &Value) -> Value {
+        if let Some(batch) = request.as_array() {
+            return batch.iter().map(|request| self.answer(request)).collect();
+        }
         let result = match request["method"].as_str().unwrap() {
             "eth_chainId" => json!(format!("{:#x}", CHAIN.0)),
             "eth_getBlockByNumber" => self.block_json(request["params"][0].as_str().unwrap()),
+            "eth_blockNumber" => json!(format!("{:#x}", self.inner().headers.len().saturating_sub(1))),
             "eth_subscribe" => json!("0x1"),
+            "web3_clientVersion" => json!("Fixture/1.0"),
             other => panic!("unexpected method {other}"),
         };
         json!({"jsonrpc": "2.0", "id": request["id"], "result": result})

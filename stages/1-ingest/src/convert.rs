@@ -86,6 +86,11 @@ enum HeaderFields {
 }
 
 impl RawHeader {
+    /// Root of the receipts' trie as the header states it.
+    pub(crate) fn receipts_root(&self) -> B256 {
+        self.receipts_root
+    }
+
     /// Linea's recordings leave out what its headers hold since it left proof of authority (difficulty zero). The
     /// values are constants there, so the hash can still be computed; that they are right shows in the next block's
     /// parent hash. The block itself keeps the fields as recorded, because replay depends on them.
@@ -235,6 +240,21 @@ fn transactions(raws: &[Box<RawValue>], origin: &str) -> Result<Vec<Transaction>
             .map(RawTransaction::into_model)
     };
     raws.iter().map(Box::as_ref).enumerate().map(read).collect()
+}
+
+/// A transaction that is not in a block. Its hash is recomputed where its encoding is known; the sender is the node's
+/// word, which its inclusion in a block will confirm or not.
+pub(crate) fn pending(raw: &RawValue, origin: &str) -> Result<Transaction, SourceError> {
+    let transaction = read_json::<RawTransaction>(raw.get().as_bytes(), origin)?.into_model();
+    if let Ok(envelope) = serde_json::from_str::<TxEnvelope>(raw.get()) {
+        let computed = keccak256(envelope.encoded_2718());
+        if computed != transaction.hash {
+            let reason =
+                format!("pending transaction states the hash {}, computed {computed}", transaction.hash);
+            return Err(SourceError::Malformed { origin: origin.to_owned(), reason });
+        }
+    }
+    Ok(transaction)
 }
 
 impl RawTransaction {

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The url of a node cannot be used.
-    #[error("node url is not usable: {reason}; expected http, https, ws or wss with a host")]
+    #[error("node url is not usable: {reason}; expected http, https, ws or wss with a host, or ipc:///path")]
     Url {
         /// What is wrong, without the url.
         reason: String,
@@ -38,6 +38,14 @@ pub enum SourceError {
         method: &'static str,
         /// Its reason, redacted.
         reason: String,
+    },
+    /// The node does not offer a method.
+    #[error("node {node} does not offer {method}")]
+    Unsupported {
+        /// Node, without credentials.
+        node: String,
+        /// JSON-RPC method.
+        method: &'static str,
     },
     /// The node serves another chain.
     #[error("node {node} serves chain {found}, expected chain {expected}")]
@@ -103,6 +111,16 @@ pub enum SourceError {
     #[error("{origin}: transactions of block {number} are not those of its header: {reason}")]
     TransactionsMismatch {
         /// Node and method, or part of a file.
+        origin: String,
+        /// Number of the block.
+        number: u64,
+        /// What differs.
+        reason: String,
+    },
+    /// The receipts are not those that the header commits to.
+    #[error("{origin}: receipts of block {number} are not those of its header: {reason}")]
+    ReceiptsMismatch {
+        /// Node and method.
         origin: String,
         /// Number of the block.
         number: u64,
@@ -191,12 +209,14 @@ impl SourceError {
         match self {
             Self::Unreachable { .. }
             | Self::Refused { .. }
+            | Self::Unsupported { .. }
             | Self::BlockNotFound { .. }
             | Self::Behind { .. }
             | Self::Malformed { .. }
             | Self::WrongBlock { .. }
             | Self::HashMismatch { .. }
-            | Self::TransactionsMismatch { .. } => true,
+            | Self::TransactionsMismatch { .. }
+            | Self::ReceiptsMismatch { .. } => true,
             Self::Url { .. }
             | Self::WrongChainId { .. }
             | Self::CursorOfOtherChain { .. }
@@ -208,6 +228,18 @@ impl SourceError {
             | Self::Duplicate { .. } => false,
         }
     }
+}
+
+/// Whether an answer was wrong in itself, so that another node may have the right one.
+pub(crate) fn is_wrong_answer(error: &SourceError) -> bool {
+    matches!(
+        error,
+        SourceError::Malformed { .. }
+            | SourceError::WrongBlock { .. }
+            | SourceError::HashMismatch { .. }
+            | SourceError::TransactionsMismatch { .. }
+            | SourceError::ReceiptsMismatch { .. }
+    )
 }
 
 fn or_none(number: Option<u64>) -> String {

@@ -5,12 +5,14 @@
 //! guess how a reorganisation went that the cursor can no longer tell.
 
 pub mod follow;
+pub mod providers;
 pub mod source;
 pub mod sources;
 
 mod convert;
 mod error;
 mod quantity;
+mod receipts;
 
 #[cfg(test)]
 mod conformance;
@@ -18,7 +20,8 @@ mod conformance;
 pub use convert::Integrity;
 pub use error::SourceError;
 pub use follow::{Sight, Step, View, next_step};
+pub use providers::{Connected, Counters, Endpoint, MethodCounts, NodeCounts, Quorum, Verdict, connect_all};
 pub use source::{Advance, ChainSource};
 pub use sources::SourceConfig;
 pub use sources::archive::Archive;
-pub use sources::json_rpc::{JsonRpc, StartAt, connect};
+pub use sources::json_rpc::{Finality, JsonRpc, StartAt, connect};

@@ -1,39 +1,39 @@
-//! An Ethereum node over JSON-RPC: http and https are polled, ws and wss push hints and are polled as a safety net.
+//! An Ethereum node over JSON-RPC: http and https are polled, ws, wss and ipc push hints and are polled as a safety net.
 //!
-//! In: `eth_chainId` and `eth_getBlockByNumber`. Out: one update after the caller's cursor. Blocks are always fetched by
-//! number and compared by hash: a subscription that loses events after a reconnect loses hints, never blocks. It must
-//! never print a node's url, which often holds a key.
+//! In: `eth_chainId`, `eth_getBlockByNumber` and receipts. Out: one update after the caller's cursor. Blocks are always
+//! fetched by number and compared by hash: a subscription that loses events after a reconnect loses hints, never
+//! blocks. It must never print a node's url, which often holds a key.
 
-mod guard;
-mod node;
+mod ahead;
+pub(crate) mod dial;
+mod fetch;
+pub(crate) mod guard;
+mod hints;
+pub(crate) mod node;
 mod redact;
 
-use crate::convert::{self, Integrity, RawBody, RawHeader};
+use crate::convert::Integrity;
 use crate::error::SourceError;
 use crate::follow::{Sight, Step, View, next_step};
 use crate::source::{Advance, ChainSource};
-use alloy_provider::{DynProvider, Provider as _};
+use ahead::Ahead;
+use alloy_provider::DynProvider;
 use cordon_model::block::{Block, ChainUpdate};
 use cordon_model::log::Cursor;
 use cordon_model::units::{BlockRef, ChainId};
+use fetch::Fetcher;
 use futures::future::BoxFuture;
+use hints::Hints;
 use node::Node;
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 
 /// How often a node is asked again when its answers contradict each other because the chain moved meanwhile. Three
 /// looks take less than the shortest block time in use (250 ms) on a healthy node; more contradictions mean that
 /// several nodes share one url and disagree.
 const LOOKS_MAX: u32 = 3;
-
-/// Most hints that are dropped at once after one was taken: the size of alloy's channel, so that a backlog wakes the
-/// caller once and not sixteen times.
-const HINTS_DROPPED_MAX: usize = 16;
 
 /// Default of [`Config::poll_interval_ms`]: half of the two seconds of the OP stack, a twelfth of Ethereum's slot.
 const POLL_INTERVAL_MS_DEFAULT: NonZeroU64 = NonZeroU64::new(1_000).expect("one thousand is not zero");
@@ -60,6 +60,12 @@ pub struct Config {
     /// What is recomputed before a block is believed.
     #[serde(default)]
     pub integrity: Integrity,
+    /// Whether the receipts of each block are fetched: for outcomes, and with [`Integrity::Full`] for their root.
+    #[serde(default = "receipts_default")]
+    pub receipts: bool,
+    /// Last block, where there is one: the source ends after it.
+    #[serde(default)]
+    pub end: Option<u64>,
 }
 
 impl Config {
@@ -72,6 +78,8 @@ impl Config {
             poll_interval_ms: POLL_INTERVAL_MS_DEFAULT,
             request_timeout_ms: REQUEST_TIMEOUT_MS_DEFAULT,
             integrity: Integrity::default(),
+            receipts: receipts_default(),
+            end: None,
         }
     }
 }
@@ -82,6 +90,11 @@ fn poll_interval_ms_default() -> NonZeroU64 {
 
 fn request_timeout_ms_default() -> NonZeroU64 {
     REQUEST_TIMEOUT_MS_DEFAULT
+}
+
+/// On: a replay that disagrees with its receipt is the one sure sign of a fault of our own.
+fn receipts_default() -> bool {
+    true
 }
 
 /// Where an empty cursor begins.
@@ -98,13 +111,24 @@ pub enum StartAt {
 /// A node that is followed.
 #[derive(Debug)]
 pub struct JsonRpc {
-    node: Node,
+    fetcher: Fetcher,
     config: Config,
     chain_id: ChainIdCheck,
     /// First block that an empty cursor was given. Only a help: without it the first block of a watch cannot be
     /// reverted, and the source says so instead of guessing.
     begun_at: Option<u64>,
-    hints: Option<Receiver<Box<RawValue>>>,
+    hints: Hints,
+    ahead: Ahead,
+}
+
+/// How far a chain cannot be reorganised any more, as its node says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Finality {
+    /// Newest block that is reorganised only if a third of the validators fail or lie (`safe`); on rollups, the newest
+    /// one that was derived from data on the chain below.
+    pub safe: Option<BlockRef>,
+    /// Newest block that is never reorganised (`finalized`).
+    pub finalized: Option<BlockRef>,
 }
 
 /// Connects to a node without following it, and asks it for its chain id, because over http nothing is connected before
@@ -147,25 +171,62 @@ impl JsonRpc {
         Ok((source, provider))
     }
 
+    /// Follows nodes whose chain id was checked.
+    pub(crate) fn checked(node: Node, config: Config) -> Self {
+        Self { chain_id: ChainIdCheck::Done, ..Self::over(node, config) }
+    }
+
     fn over(node: Node, config: Config) -> Self {
         let begun_at = match config.start {
             StartAt::Head => None,
             StartAt::Block(number) => Some(number),
         };
-        Self { node, config, chain_id: ChainIdCheck::Pending, begun_at, hints: None }
+        let fetcher = Fetcher::new(Arc::new(node), &config);
+        let (hints, ahead) = (Hints::default(), Ahead::default());
+        Self { fetcher, config, chain_id: ChainIdCheck::Pending, begun_at, hints, ahead }
+    }
+
+    /// The newest block of the chain, for whoever wants to know how far behind a cursor is; `None` where there is none.
+    ///
+    /// # Errors
+    /// The node does not answer, or not as a node does.
+    pub async fn head(&self) -> Result<Option<BlockRef>, SourceError> {
+        self.fetcher.tagged("latest").await
+    }
+
+    /// How far the chain is final. A node that does not know one of the tags says nothing by it, which is no error.
+    ///
+    /// # Errors
+    /// The node does not answer, or not as a node does.
+    pub async fn finality(&self) -> Result<Finality, SourceError> {
+        Ok(Finality { safe: self.known("safe").await?, finalized: self.known("finalized").await? })
+    }
+
+    async fn known(&self, tag: &str) -> Result<Option<BlockRef>, SourceError> {
+        match self.fetcher.tagged(tag).await {
+            Err(error @ (SourceError::Refused { .. } | SourceError::Unsupported { .. })) => {
+                tracing::debug!(%error, tag, "node does not know the tag");
+                Ok(None)
+            }
+            known => known,
+        }
     }
 
     async fn check_chain_id(&mut self) -> Result<(), SourceError> {
         if self.chain_id == ChainIdCheck::Done {
             return Ok(());
         }
-        let found = self.node.chain_id().await?;
-        if found != self.config.chain_id {
-            let (node, expected) = (self.node.name().to_owned(), self.config.chain_id);
-            return Err(SourceError::WrongChainId { node, expected, found });
+        let expected = self.config.chain_id;
+        let found = self.node().chain_id().await?;
+        if found != expected {
+            return Err(SourceError::WrongChainId { node: self.node().name().to_owned(), expected, found });
         }
         self.chain_id = ChainIdCheck::Done;
         Ok(())
+    }
+
+    fn node(&self) -> &Node {
+        self.fetcher.node()
     }
 
     async fn next_update(&mut self, cursor: &Cursor) -> Result<Advance, SourceError> {
@@ -174,142 +235,76 @@ impl JsonRpc {
             return Err(SourceError::CursorOfOtherChain { expected, found: cursor.chain_id });
         }
         self.check_chain_id().await?;
+        if self.is_over(cursor) {
+            return Ok(Advance::End);
+        }
         let judged = cursor.head().map_or(0, |head| head.number);
         let mut newest_seen = judged;
         for _ in 0..LOOKS_MAX {
             let (sight, block) = self.look(cursor).await?;
             let view = View { begun_at: self.begun_at, sight };
             match (next_step(cursor, &view), block) {
-                (Step::Apply, Some(block)) => return Ok(self.applied(cursor, block)),
+                (Step::Apply, Some(block)) => return Ok(self.applied(cursor, block).await),
                 (Step::Revert(block), _) => return Ok(Advance::Update(ChainUpdate::Reverted(block))),
-                (Step::AtHead, _) => return Ok(Advance::AtHead),
+                (Step::AtHead, _) => {
+                    self.ahead.rest();
+                    return Ok(Advance::AtHead);
+                }
                 (Step::Apply, None) => newest_seen = judged,
                 (Step::LookAgain { newest }, _) => newest_seen = newest,
                 (Step::Behind { newest }, _) => {
-                    return Err(SourceError::Behind { origin: self.node.name().to_owned(), newest, judged });
+                    return Err(SourceError::Behind {
+                        origin: self.node().name().to_owned(),
+                        newest,
+                        judged,
+                    });
                 }
                 (Step::TooDeep { oldest }, _) => {
                     return Err(SourceError::ReorgTooDeep { chain_id: expected, oldest });
                 }
             }
         }
-        let (node, number) = (self.node.name().to_owned(), judged.saturating_add(1));
+        let (node, number) = (self.node().name().to_owned(), judged.saturating_add(1));
         Err(SourceError::BlockNotFound { node, number, newest: newest_seen })
     }
 
-    fn applied(&mut self, cursor: &Cursor, block: Block) -> Advance {
+    /// Whether the cursor holds the last block that is wanted, or begins after it.
+    fn is_over(&self, cursor: &Cursor) -> bool {
+        let next = cursor.head().map_or(self.begun_at, |head| Some(head.number.saturating_add(1)));
+        self.config.end.zip(next).is_some_and(|(end, next)| next > end)
+    }
+
+    async fn applied(&mut self, cursor: &Cursor, block: Block) -> Advance {
+        if self.config.end.is_some_and(|end| block.number > end) {
+            return Advance::End;
+        }
         if cursor.recent.is_empty() {
             self.begun_at = Some(block.number);
         }
+        self.ahead.handed_out(&self.fetcher, block.number, self.config.end).await;
         Advance::Update(ChainUpdate::Applied(Box::new(block)))
     }
 
     /// One look beyond the cursor's head. The block comes with the sight of it, so that it is fetched once.
-    async fn look(&self, cursor: &Cursor) -> Result<(Sight, Option<Block>), SourceError> {
+    async fn look(&mut self, cursor: &Cursor) -> Result<(Sight, Option<Block>), SourceError> {
         let wanted = match (cursor.head(), self.begun_at) {
             (Some(head), _) => Some(head.number.saturating_add(1)),
             (None, begun_at) => begun_at,
         };
-        if let Some(block) = self.full_block(wanted).await? {
+        let ahead = match cursor.head() {
+            Some(head) => self.ahead.take(head.number.saturating_add(1), head.hash).await,
+            None => None,
+        };
+        let block = match ahead {
+            Some(block) => Some(block),
+            None => self.fetcher.block(wanted).await?,
+        };
+        if let Some(block) = block {
             return Ok((Sight::Next { parent_hash: block.parent_hash }, Some(block)));
         }
-        let newest = self.newest().await?;
+        let newest = self.head().await?;
         Ok((newest.map_or(Sight::Nothing, Sight::Newest), None))
     }
-
-    /// The block with this number, or the newest one; `None` where the node has none.
-    async fn full_block(&self, number: Option<u64>) -> Result<Option<Block>, SourceError> {
-        let tag = number.map_or_else(|| "latest".to_owned(), |number| format!("{number:#x}"));
-        let answer = self.node.request("eth_getBlockByNumber", &(tag, true)).await?;
-        if is_null(&answer) {
-            return Ok(None);
-        }
-        let (origin, text) = (self.node.origin("eth_getBlockByNumber"), answer.get().as_bytes());
-        let header: RawHeader = convert::read_json(text, &origin)?;
-        let body: RawBody = convert::read_json(text, &origin)?;
-        let block = convert::block(&header, &body, self.config.chain_id, &origin, self.config.integrity)?;
-        match number {
-            Some(expected) if expected != block.number => {
-                Err(SourceError::WrongBlock { origin, expected, found: block.number })
-            }
-            Some(_) | None => Ok(Some(block)),
-        }
-    }
-
-    async fn newest(&self) -> Result<Option<BlockRef>, SourceError> {
-        let answer = self.node.request("eth_getBlockByNumber", &("latest", false)).await?;
-        if is_null(&answer) {
-            return Ok(None);
-        }
-        let origin = self.node.origin("eth_getBlockByNumber");
-        let header: RawHeader = convert::read_json(answer.get().as_bytes(), &origin)?;
-        convert::header_ref(&header, &origin, self.config.integrity).map(Some)
-    }
-
-    /// Sleeps for the poll interval at most; a pushed header ends it early.
-    async fn wait_for_hint(&mut self) {
-        let interval = Duration::from_millis(self.config.poll_interval_ms.get());
-        let hinted = async {
-            if self.hints.is_none() {
-                self.hints = subscribe(&self.node).await;
-            }
-            match &mut self.hints {
-                Some(hints) => hint(hints).await,
-                None => std::future::pending().await,
-            }
-        };
-        // Elapsed is the ordinary end of a wait without a push.
-        let lost = matches!(tokio::time::timeout(interval, hinted).await, Ok(Hint::Lost));
-        if lost {
-            tracing::warn!(
-                node = self.node.name(),
-                "subscription to new heads was lost; polling until it is back"
-            );
-            self.hints = None;
-            tokio::time::sleep(interval).await;
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Hint {
-    Head,
-    Lost,
-}
-
-/// Waits for a pushed header and drops what queued up behind it.
-async fn hint(hints: &mut Receiver<Box<RawValue>>) -> Hint {
-    match hints.recv().await {
-        Ok(_) | Err(RecvError::Lagged(_)) => {
-            for _ in 0..HINTS_DROPPED_MAX {
-                if hints.try_recv().is_err() {
-                    break;
-                }
-            }
-            Hint::Head
-        }
-        Err(RecvError::Closed) => Hint::Lost,
-    }
-}
-
-/// Subscribes to new heads where the transport can push.
-async fn subscribe(node: &Node) -> Option<Receiver<Box<RawValue>>> {
-    node.provider().client().pubsub_frontend()?;
-    match node.provider().subscribe::<_, IgnoredAny>(("newHeads",)).await {
-        Ok(subscription) => Some(subscription.into_raw().rx),
-        Err(error) => {
-            tracing::debug!(
-                node = node.name(),
-                reason = node.describe(&error),
-                "new heads cannot be subscribed"
-            );
-            None
-        }
-    }
-}
-
-fn is_null(answer: &RawValue) -> bool {
-    answer.get().trim() == "null"
 }
 
 fn timeout(config: &Config) -> Duration {
@@ -323,7 +318,8 @@ impl ChainSource for JsonRpc {
 
     fn wait(&mut self) -> BoxFuture<'_, Result<(), SourceError>> {
         Box::pin(async {
-            self.wait_for_hint().await;
+            let interval = Duration::from_millis(self.config.poll_interval_ms.get());
+            self.hints.wait(self.fetcher.node(), interval).await;
             Ok(())
         })
     }

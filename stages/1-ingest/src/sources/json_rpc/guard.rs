@@ -17,27 +17,27 @@ use tower::{Layer, Service};
 /// What a transport's error becomes.
 #[derive(Debug, thiserror::Error)]
 #[error("node {node}: {cause}")]
-pub(super) struct Failed {
+pub(crate) struct Failed {
     /// Scheme, host and port.
-    pub(super) node: String,
+    pub(crate) node: String,
     /// Innermost cause, redacted.
-    pub(super) cause: String,
+    pub(crate) cause: String,
 }
 
 /// The text of a time limit that passed.
-pub(super) fn no_answer(limit: Duration) -> String {
+pub(crate) fn no_answer(limit: Duration) -> String {
     format!("no answer within {} ms", limit.as_millis())
 }
 
 /// Puts the guard around a transport.
 #[derive(Debug, Clone)]
-pub(super) struct Guard {
+pub(crate) struct Guard {
     redactor: Arc<Redactor>,
     limit: Duration,
 }
 
 impl Guard {
-    pub(super) fn new(redactor: Arc<Redactor>, limit: Duration) -> Self {
+    pub(crate) fn new(redactor: Arc<Redactor>, limit: Duration) -> Self {
         Self { redactor, limit }
     }
 
@@ -99,7 +99,7 @@ impl<S> Layer<S> for Guard {
 
 /// A transport with the guard around it.
 #[derive(Debug, Clone)]
-pub(super) struct Guarded<S> {
+pub(crate) struct Guarded<S> {
     inner: S,
     guard: Guard,
 }

@@ -5,10 +5,11 @@
 
 use std::error::Error;
 use std::fmt;
+use std::path::Path;
 use url::Url;
 
 /// Longest foreign text that an error carries; nodes answer whole HTML pages.
-pub(super) const REASON_CHARS_MAX: usize = 300;
+pub(crate) const REASON_CHARS_MAX: usize = 300;
 
 /// Shortest piece of a url's path that is treated as a key where it stands alone. Shorter pieces are words such as `v3`
 /// or `rpc`, whose removal would garble unrelated text; keys that people choose have six characters, those of hosted
@@ -16,7 +17,7 @@ pub(super) const REASON_CHARS_MAX: usize = 300;
 const KEY_CHARS_MIN: usize = 6;
 
 /// Knows a node's name, and what must not be said of it.
-pub(super) struct Redactor {
+pub(crate) struct Redactor {
     node: String,
     secrets: Vec<String>,
 }
@@ -29,13 +30,18 @@ impl fmt::Debug for Redactor {
 
 impl Redactor {
     /// For a provider that the caller made, whose url is not known here.
-    pub(super) fn without_url() -> Self {
-        Self { node: "given by the caller".to_owned(), secrets: Vec::new() }
+    pub(crate) fn without_url() -> Self {
+        Self::without_url_as("given by the caller".to_owned())
+    }
+
+    /// For what has no url of its own, under this name.
+    pub(crate) fn without_url_as(node: String) -> Self {
+        Self { node, secrets: Vec::new() }
     }
 
     /// For a node's url. The error says what is wrong with the url without a piece of it: what is taken for a scheme
     /// may be the beginning of a key.
-    pub(super) fn for_url(url: &str) -> Result<(Url, Self), String> {
+    pub(crate) fn for_url(url: &str) -> Result<(Url, Self), String> {
         let url = Url::parse(url).map_err(|error| error.to_string())?;
         if !matches!(url.scheme(), "http" | "https" | "ws" | "wss") {
             return Err("its scheme is another one".to_owned());
@@ -47,13 +53,18 @@ impl Redactor {
         Ok((url, Self { node, secrets }))
     }
 
+    /// For the socket of a node on this machine. A path of the file system holds no key.
+    pub(crate) fn for_socket(path: &Path) -> Self {
+        Self { node: format!("ipc://{}", path.display()), secrets: Vec::new() }
+    }
+
     /// Scheme, host and port.
-    pub(super) fn node(&self) -> &str {
+    pub(crate) fn node(&self) -> &str {
         &self.node
     }
 
     /// A text without urls and keys, cut to a bounded length.
-    pub(super) fn text(&self, text: &str) -> String {
+    pub(crate) fn text(&self, text: &str) -> String {
         let clean = self
             .secrets
             .iter()
@@ -62,7 +73,7 @@ impl Redactor {
     }
 
     /// The innermost cause: what went wrong, without the layers that only say that something did.
-    pub(super) fn cause(&self, error: &(dyn Error + 'static)) -> String {
+    pub(crate) fn cause(&self, error: &(dyn Error + 'static)) -> String {
         let mut innermost = error;
         while let Some(next) = innermost.source() {
             innermost = next;
@@ -71,7 +82,7 @@ impl Redactor {
     }
 
     /// An error with its causes, each once.
-    pub(super) fn chain(&self, error: &dyn Error) -> String {
+    pub(crate) fn chain(&self, error: &dyn Error) -> String {
         let mut text = error.to_string();
         let mut cause = error.source();
         while let Some(next) = cause {
