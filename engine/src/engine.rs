@@ -16,6 +16,7 @@ use alloy_provider::{DynProvider, Provider};
 use cordon_contain::{Authority, Gate, KeystoreSigner, PasswordSource, SendPolicy, Sender, Signer};
 use cordon_decide::{Playbook, Policy};
 use cordon_detect::{DetectorConfig, DetectorSet};
+use cordon_ingest::Quorum;
 use cordon_model::block::{Block, ChainUpdate};
 use cordon_model::incident::{Incident, IncidentEvent, Standing};
 use cordon_model::log::{Actor, ChainEvent, Cursor, EventLog};
@@ -56,6 +57,7 @@ pub struct Engine {
     pub(crate) provider: DynProvider,
     pub(crate) rules: Rules,
     pub(crate) replayer: Replayer,
+    pub(crate) quorum: Option<Quorum>,
     pub(crate) history: History,
     pub(crate) journal: Journal,
     pub(crate) cursor: Cursor,
@@ -101,6 +103,7 @@ impl Engine {
             replayer: Replayer::for_node(provider.clone(), rules.clone()),
             provider,
             rules,
+            quorum: None,
             history: History::default(),
             journal,
             cursor,

@@ -26,7 +26,7 @@ impl Engine {
 
     /// Why nothing is sent on this chain, if so.
     #[must_use]
-    pub fn held(&self) -> Option<&str> {
+    pub fn hold_reason(&self) -> Option<&str> {
         self.journal.chain().held.as_deref()
     }
 
@@ -36,7 +36,7 @@ impl Engine {
     /// [`EngineError`] where too few nodes answer, so that nobody knows; asking again later can help.
     pub(crate) async fn forbidden(&mut self, plan: &Plan) -> Result<Option<String>, EngineError> {
         self.consult().await?;
-        if let Some(why) = self.held() {
+        if let Some(why) = self.hold_reason() {
             return Ok(Some(why.to_owned()));
         }
         let pages = |kind: &SignalKind| {
@@ -52,13 +52,13 @@ impl Engine {
     /// # Errors
     /// [`EngineError`] where too few nodes answer, or the log fails.
     pub async fn reconsider(&mut self) -> Result<(), EngineError> {
-        if self.held().is_some() { self.consult().await } else { Ok(()) }
+        if self.hold_reason().is_some() { self.consult().await } else { Ok(()) }
     }
 
     /// Asks the nodes about the newest judged block, and holds or releases the chain.
     async fn consult(&mut self) -> Result<(), EngineError> {
         let (Some(quorum), Some(head)) = (&self.quorum, self.cursor.head()) else { return Ok(()) };
-        match (quorum.check(head.number, head.hash).await, self.held().is_some()) {
+        match (quorum.check(head.number, head.hash).await, self.hold_reason().is_some()) {
             (Verdict::Split { answers }, false) => {
                 let why = format!("nodes disagree on block {}: {}", head.number, listed(&answers));
                 self.tell_chain(ChainEvent::Held { why }).await
@@ -71,7 +71,9 @@ impl Engine {
                 "{answered} of the {needed} nodes that must agree on block {} have it",
                 head.number
             ))),
-            (Verdict::Split { .. }, true) | (Verdict::Agreed { .. } | Verdict::Single { .. }, false) => Ok(()),
+            (Verdict::Split { .. }, true) | (Verdict::Agreed { .. } | Verdict::Single { .. }, false) => {
+                Ok(())
+            }
         }
     }
 

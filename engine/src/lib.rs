@@ -12,6 +12,7 @@ mod engine;
 mod error;
 mod fix;
 mod history;
+mod holds;
 pub mod incidents;
 pub mod inspect;
 mod journal;

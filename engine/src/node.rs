@@ -6,9 +6,9 @@ use crate::config::Config;
 use crate::error::EngineError;
 use alloy_provider::{DynProvider, Provider};
 use cordon_ingest::sources::json_rpc::{self, REQUEST_TIMEOUT_MS_DEFAULT};
-use cordon_ingest::{JsonRpc, StartAt};
+use cordon_ingest::{Connected, Counters, Endpoint, JsonRpc, Quorum, StartAt};
 use cordon_model::units::ChainId;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 
 /// Connects to a node and asks for its chain id.
 ///
@@ -28,13 +28,27 @@ pub(crate) struct Nodes {
     pub(crate) source: JsonRpc,
     /// For everything else that is asked or sent.
     pub(crate) provider: DynProvider,
+    /// Each of them asked by itself.
+    pub(crate) quorum: Quorum,
+    /// What was asked of whom.
+    pub(crate) counters: Counters,
 }
 
-/// Connects to the nodes of a chain, which must serve it.
+/// Connects to the nodes of a chain, which must serve it. One that answers is enough to begin.
 pub(crate) async fn open(config: &Config, start: StartAt) -> Result<Nodes, EngineError> {
-    let url = config.chain.nodes.first().map_or("", |node| node.url.as_str());
-    let (source, provider) = JsonRpc::connect(url, source_config(config, start)).await?;
-    Ok(Nodes { source, provider })
+    let endpoint = |node: &crate::config::Node| Endpoint {
+        name: node.name.clone(),
+        url: node.url.clone(),
+        max_requests_per_s: node.requests_per_s,
+    };
+    let endpoints: Vec<Endpoint> = config.chain.nodes.iter().map(endpoint).collect();
+    let Connected { source, provider, quorum, counters } =
+        cordon_ingest::connect_all(&endpoints, &source_config(config, start)).await?;
+    let quorum = match config.chain.quorum.and_then(NonZeroUsize::new) {
+        Some(needed) => quorum.with_needed(needed),
+        None => quorum,
+    };
+    Ok(Nodes { source, provider, quorum, counters })
 }
 
 /// Where watching begins when nothing was judged yet.

@@ -69,6 +69,9 @@ impl Engine {
     }
 
     async fn submit(&mut self, id: IncidentId, plan: &Plan, step: u32) -> Result<(), EngineError> {
+        if let Some(why) = self.forbidden(plan).await? {
+            return self.hold(id, plan.hash(), step, why).await;
+        }
         let from = usize::try_from(step).ok().and_then(|index| plan.steps.get(index)).map(|step| step.from);
         let Some(sender) = from.and_then(|from| self.senders.get(&from)) else {
             return self

@@ -68,7 +68,7 @@ pub async fn verify_fix(configs: &[Config], request: &FixRequest) -> Result<Reme
     let of_chain = |config: &&Config| config.chain.id == dossier.incident.chain_id;
     let config = configs.iter().find(of_chain).ok_or_else(|| missing(request.incident.clone()))?;
     let log: Arc<dyn EventLog> = Arc::new(SqliteLog::open(&config.store).await?);
-    let Nodes { mut source, provider } = node::open(config, StartAt::Head).await?;
+    let Nodes { mut source, provider, .. } = node::open(config, StartAt::Head).await?;
     // Judging a fix signs nothing, so no key is opened for it.
     let keyless = Config { signers: Vec::new(), ..config.clone() };
     let mut engine = Engine::open(&keyless, provider.clone(), log, Box::new(|_, _| {})).await?;

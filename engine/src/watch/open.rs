@@ -62,7 +62,9 @@ pub(super) async fn engine(
 ) -> Result<Engine, EngineError> {
     let observer = observer(Arc::clone(say), Names::of(&config.protocols));
     let engine = Engine::open(config, nodes.provider.clone(), log, observer).await?;
-    Ok(engine.with_reports(&config.reports))
+    let engine = engine.with_reports(&config.reports);
+    // A single node has nobody to disagree with.
+    Ok(if config.chain.nodes.len() > 1 { engine.with_quorum(nodes.quorum.clone()) } else { engine })
 }
 
 /// Tells people of every record, and of every change of state.

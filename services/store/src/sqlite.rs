@@ -128,11 +128,12 @@ impl SqliteLog {
     }
 
     async fn read_version(&self, stream: StreamId) -> Result<u64, LogError> {
-        let version: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM record WHERE stream = $1")
-            .bind(&stream.0)
-            .fetch_one(&self.readers)
-            .await
-            .map_err(storage("reading the version of a stream"))?;
+        let version: i64 =
+            sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM record WHERE stream = $1")
+                .bind(&stream.0)
+                .fetch_one(&self.readers)
+                .await
+                .map_err(storage("reading the version of a stream"))?;
         u64::try_from(version).map_err(storage("reading the version of a stream"))
     }
 
