@@ -5,6 +5,7 @@
 //! guess how a reorganisation went that the cursor can no longer tell.
 
 pub mod follow;
+pub mod observe;
 pub mod source;
 pub mod sources;
 
@@ -18,6 +19,7 @@ mod conformance;
 pub use convert::Integrity;
 pub use error::SourceError;
 pub use follow::{Sight, Step, View, next_step};
+pub use observe::{BeaconObserver, BeaconUrlError, NodeObserver, NodeObserverConfig};
 pub use source::{Advance, ChainSource};
 pub use sources::SourceConfig;
 pub use sources::archive::Archive;
