@@ -6,6 +6,7 @@
 
 pub mod follow;
 pub mod providers;
+pub mod observe;
 pub mod source;
 pub mod sources;
 
@@ -21,6 +22,7 @@ pub use convert::Integrity;
 pub use error::SourceError;
 pub use follow::{Sight, Step, View, next_step};
 pub use providers::{Connected, Counters, Endpoint, MethodCounts, NodeCounts, Quorum, Verdict, connect_all};
+pub use observe::{BeaconObserver, BeaconUrlError, NodeObserver, NodeObserverConfig};
 pub use source::{Advance, ChainSource};
 pub use sources::SourceConfig;
 pub use sources::archive::Archive;

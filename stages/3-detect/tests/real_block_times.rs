@@ -1,6 +1,13 @@
 //! Benign history: blocks of real chains, looked at once a second, raise nothing.
 //!
 //! In: times and base fees of consecutive recorded blocks. The test is skipped, and says so, where the archive is absent.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test stops at the first thing that is not as expected, and says what it skips"
+)]
 
 use cordon_detect::network::{ChainTiming, Change, Consensus, NetworkConfig};
 use cordon_model::network::SignalKind;
