@@ -8,6 +8,7 @@
 
 pub mod allocation;
 pub mod block;
+pub mod chains;
 pub mod execution;
 pub mod finding;
 pub mod incident;
