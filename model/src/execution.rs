@@ -31,7 +31,8 @@ pub struct Execution {
     /// Movements of native coin and of tokens (ERC-20 `Transfer` logs) that were kept.
     pub transfers: Vec<Transfer>,
     /// Storage reads and writes in order, those of reverted frames included (see [`Frame::reverted`]). At
-    /// [`Detail::Watch`] a read that repeats what its frame already noted is left out.
+    /// [`Detail::Watch`] a read that repeats what its frame already noted is left out; at [`Detail::Traced`] none is
+    /// known, and an empty list says nothing.
     pub accesses: Vec<StorageAccess>,
     /// Reads and writes of transient storage (EIP-1153), under the same rules.
     pub transient: Vec<StorageAccess>,
@@ -53,15 +54,27 @@ pub struct Execution {
     pub truncated: bool,
 }
 
-/// How much of an execution is recorded.
+/// How much of an execution is recorded, from least to most.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Detail {
+    /// What a node's traces tell: calls, logs, transfers and what differs afterwards. Which slots were read or written
+    /// on the way, and when, is not known, nor is transient storage; [`Execution::accesses`] and
+    /// [`Execution::transient`] are empty without meaning "none".
+    Traced,
     /// What detectors need, cheap enough for every transaction of a chain.
     #[default]
     Watch,
     /// Everything forensics asks for: every single access, and what slots were derived from.
     Full,
+}
+
+impl Detail {
+    /// True where [`Execution::accesses`] holds the accesses that were made.
+    #[must_use]
+    pub fn knows_accesses(self) -> bool {
+        self > Self::Traced
+    }
 }
 
 impl Execution {

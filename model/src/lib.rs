@@ -9,6 +9,7 @@
 pub mod allocation;
 pub mod block;
 pub mod chain_state;
+pub mod chains;
 pub mod execution;
 pub mod finding;
 pub mod incident;

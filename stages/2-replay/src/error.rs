@@ -3,6 +3,7 @@
 //! In: failures of nodes, archives, configuration and of the EVM itself. Out: typed errors that say what was being
 //! read. A transaction that merely reverts is not an error.
 
+use crate::traced::TraceError;
 use alloy_primitives::{Address, B256};
 use alloy_transport::TransportError;
 use cordon_model::units::ChainId;
@@ -24,6 +25,9 @@ pub enum ReplayError {
     /// The rules of the chain are not known.
     #[error(transparent)]
     Rules(#[from] RulesError),
+    /// A node's traces cannot be used.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
     /// The EVM gave up for a reason that is neither a revert nor a halt.
     #[error("transaction {tx_hash}: the EVM stopped outside its rules: {reason}")]
     Evm {

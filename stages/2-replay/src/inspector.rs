@@ -4,8 +4,9 @@
 //! because a transaction can make hundreds of thousands of entries for little gas; where a bound cuts, the record is
 //! flagged. Must never: change the execution it watches.
 
+use crate::transfers::token_move;
 use alloy_primitives::map::HashMap;
-use alloy_primitives::{Address, B256, Bytes, LogData, U256, b256};
+use alloy_primitives::{Address, Bytes, LogData, U256};
 use cordon_model::execution::{AccessKind, Frame, FrameKind, Log, Status, StorageAccess, Transfer};
 use cordon_model::units::Asset;
 use revm::Inspector;
@@ -16,7 +17,6 @@ use revm::interpreter::interpreter_types::{InputsTr as _, Jumps as _, LoopContro
 use revm::interpreter::{
     CallInputs, CallOutcome, CallScheme, CreateInputs, CreateOutcome, Interpreter, InterpreterResult,
 };
-use revm::primitives::eip7708::ETH_TRANSFER_LOG_ADDRESS;
 
 /// Frames kept per transaction. The busiest of 4,523 measured mainnet transactions stay in the hundreds, a loop of
 /// calls to an empty account makes 434,000.
@@ -35,9 +35,6 @@ pub const MAX_DATA_BYTES: usize = 6 << 20;
 /// Capacity of the table of noted slots that is kept for the next transaction; clearing costs time in proportion to
 /// it, and an ordinary transaction touches some tens of slots.
 const MAX_KEPT_CAPACITY: usize = 1_024;
-
-/// `keccak256("Transfer(address,address,uint256)")`, the event of ERC-20.
-const TRANSFER_TOPIC: B256 = b256!("0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef");
 
 /// What one execution did.
 #[derive(Debug, Default)]
@@ -240,14 +237,8 @@ impl Recorder {
             return;
         }
         let (topics, data) = data.split();
-        // From Amsterdam on (EIP-7708) the protocol logs native transfers in the shape of ERC-20. They are logs, but
-        // the movement itself is already noted at the call.
-        if address != ETH_TRANSFER_LOG_ADDRESS
-            && let [TRANSFER_TOPIC, from, to] = *topics.as_slice()
-            && data.len() == 32
-        {
-            let parties = (Address::from_word(from), Address::from_word(to));
-            self.transfer(seq, frame, Asset::Token(address), parties, U256::from_be_slice(&data));
+        if let Some(moved) = token_move(address, &topics, &data) {
+            self.transfer(seq, frame, Asset::Token(address), (moved.from, moved.to), moved.amount_raw);
         }
         self.record.logs.push(Log { seq, frame, address, topics, data });
     }

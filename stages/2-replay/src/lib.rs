@@ -4,6 +4,8 @@
 //! Out: plain [`Execution`](cordon_model::execution::Execution)s, the differences from what the header and the
 //! receipts state, and [`Fork`]s on which a question "what if" is answered before anything is sent.
 //!
+//! Where our own EVM does not know a chain's rules, a node's traces are turned into the same executions ([`Traced`]).
+//!
 //! This is the only stage with an EVM. Must never: let a type of the EVM implementation out, read missing state as
 //! zero, or hand out a cut record without its `truncated` flag.
 
@@ -14,6 +16,8 @@ mod protocol;
 mod replay;
 mod rules;
 mod state;
+mod traced;
+mod transfers;
 mod verify;
 mod what_if;
 
@@ -22,5 +26,6 @@ pub use inspector::{MAX_ACCESSES, MAX_DATA_BYTES, MAX_FRAMES, MAX_LOGS, MAX_TRAN
 pub use machine::{MAX_VIEWS, VIEW_GAS_LIMIT, warm_up};
 pub use replay::{BlockReplay, Mismatch, Replayer, Views, ask, no_views, replay_witness};
 pub use rules::Rules;
+pub use traced::{TraceError, Traced};
 pub use verify::{BenchReport, Totals, bench, verify};
 pub use what_if::Fork;

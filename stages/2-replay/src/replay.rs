@@ -9,13 +9,14 @@ use crate::machine::{self, Attempt, MAX_VIEWS, Machine, Mode, Run};
 use crate::protocol::{begin_block, end_block, is_witness_gap};
 use crate::rules::{BlockRules, Rules};
 use crate::state::{Codes, Db, NodeState, Source, WitnessState};
+use crate::traced::Traced;
 use crate::what_if::Fork;
 use alloy_primitives::map::HashSet;
 use alloy_primitives::{Address, B256, Bloom, BloomInput, Bytes, U256};
 use alloy_provider::DynProvider;
 use cordon_model::block::{Block, ChainProfile};
 use cordon_model::execution::{Execution, ViewCall, ViewReading};
-use cordon_model::units::TxRef;
+use cordon_model::units::{ChainId, TxRef};
 use revm::database::CacheDB;
 use revm::primitives::hardfork::SpecId;
 use std::sync::Arc;
@@ -69,6 +70,7 @@ pub struct Mismatch {
 #[derive(Debug)]
 pub struct Replayer {
     node: Option<(DynProvider, Rules)>,
+    traces: Option<Traced>,
     codes: Codes,
     carried: Option<Carried>,
 }
@@ -84,13 +86,21 @@ impl Replayer {
     /// A replayer that reads state from a node. Blocks that bring a witness use it instead.
     #[must_use]
     pub fn for_node(provider: DynProvider, rules: Rules) -> Self {
-        Self { node: Some((provider, rules)), codes: Codes::default(), carried: None }
+        Self { node: Some((provider, rules)), traces: None, codes: Codes::default(), carried: None }
     }
 
     /// A replayer for blocks that bring their own state and rules.
     #[must_use]
     pub fn for_witnesses() -> Self {
-        Self { node: None, codes: Codes::default(), carried: None }
+        Self { node: None, traces: None, codes: Codes::default(), carried: None }
+    }
+
+    /// A replayer that takes a node's word for what its own EVM cannot execute: every block is traced by the node, see
+    /// [`Traced`]. There is no head to fork; [`Fork::at_node`] simulates on plain EVM rules.
+    #[must_use]
+    pub fn for_traces(provider: DynProvider, chain_id: ChainId) -> Self {
+        let traces = Some(Traced::new(provider, chain_id));
+        Self { node: None, traces, codes: Codes::default(), carried: None }
     }
 
     /// Executes a block again on the state of its parent.
@@ -103,6 +113,9 @@ impl Replayer {
     pub async fn replay(&mut self, block: Arc<Block>, views: Views) -> Result<BlockReplay, ReplayError> {
         if block.witness.is_some() {
             return in_worker(move || replay_witness(&block, &views)).await;
+        }
+        if let Some(traces) = &self.traces {
+            return traces.replay(block, views).await;
         }
         let Some((provider, rules)) = &self.node else {
             return Err(ReplayError::NoState { number: block.number });
@@ -302,7 +315,12 @@ pub(crate) fn answer(machine: &mut Machine, call: &ViewCall) -> Result<Option<By
     }
 }
 
-fn compare_receipt(block: &Block, index: u32, execution: &Execution, mismatches: &mut Vec<Mismatch>) {
+pub(crate) fn compare_receipt(
+    block: &Block,
+    index: u32,
+    execution: &Execution,
+    mismatches: &mut Vec<Mismatch>,
+) {
     let Some(outcome) = usize::try_from(index).ok().and_then(|index| block.outcomes.get(index)) else {
         return;
     };
@@ -319,7 +337,7 @@ fn compare_receipt(block: &Block, index: u32, execution: &Execution, mismatches:
     }
 }
 
-fn compare_header(block: &Block, gas_used: u64, bloom: &Bloom, mismatches: &mut Vec<Mismatch>) {
+pub(crate) fn compare_header(block: &Block, gas_used: u64, bloom: &Bloom, mismatches: &mut Vec<Mismatch>) {
     let mut note = |what| mismatches.push(Mismatch { index: None, tx_hash: None, what });
     if gas_used != block.gas_used {
         note(format!("block gas used {gas_used}, header states {}", block.gas_used));
@@ -390,7 +408,6 @@ fn prefetch(node: &NodeState, db: &Db, block: &Block) {
 mod tests {
     use super::*;
     use cordon_model::block::{Withdrawal, Witness, WitnessAccount};
-    use cordon_model::units::ChainId;
     use revm::Database as _;
 
     const VALIDATOR: Address = Address::repeat_byte(0x77);

@@ -1,6 +1,11 @@
-//! Tests of the replay stage from outside: the archive of real blocks, hand-made contracts, and a live node.
+//! Tests of the replay stage from outside: the archive of real blocks, hand-made contracts, a live node, and the traces
+//! of a real one.
 
 // The attribute tells the linter that all of this is test code.
+#[cfg(test)]
+#[path = "../../../../bin/cordon/tests/node/anvil.rs"]
+#[expect(dead_code, reason = "the binary's own tests use the rest of it")]
+mod anvil;
 #[cfg(test)]
 mod archive;
 #[cfg(test)]
@@ -12,4 +17,10 @@ mod fixtures;
 #[cfg(test)]
 mod fork;
 #[cfg(test)]
+#[path = "../../../../bin/cordon/tests/node/market.rs"]
+#[expect(dead_code, reason = "the binary's own tests use the rest of it")]
+mod market;
+#[cfg(test)]
 mod node;
+#[cfg(test)]
+mod traced;

@@ -3,7 +3,7 @@
 use crate::contracts::*;
 use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, Bytes, U256};
-use alloy_provider::Provider as _;
+use alloy_provider::{DynProvider, Provider as _};
 use cordon_model::block::{Block, Outcome, Transaction};
 use cordon_model::execution::ViewCall;
 use cordon_model::units::ChainId;
@@ -34,14 +34,18 @@ fn count() -> ViewCall {
     ViewCall { target: COUNTER_AT, input: Bytes::from_static(&[1]) }
 }
 
-/// The newest block as a node reports it.
+/// The newest block of the range.
 async fn newest(chain: &Chain) -> Arc<Block> {
-    let provider = chain.provider();
-    let block = provider.get_block_by_number(chain.head().number.into()).full().await.unwrap().unwrap();
+    block_of(&chain.provider(), ChainId(chain.config().chain_id), chain.head().number).await
+}
+
+/// A block as a node reports it, whose transactions are all of type 2.
+pub(crate) async fn block_of(provider: &DynProvider, chain_id: ChainId, number: u64) -> Arc<Block> {
+    let block = provider.get_block_by_number(number.into()).full().await.unwrap().unwrap();
     let header = &block.header;
     let receipts = provider.get_block_receipts(header.hash.into()).await.unwrap().unwrap();
     Arc::new(Block {
-        chain_id: ChainId(chain.config().chain_id),
+        chain_id,
         number: header.number,
         hash: header.hash,
         parent_hash: header.parent_hash,
