@@ -16,7 +16,9 @@ use alloy_provider::{DynProvider, Provider};
 use cordon_contain::{Authority, Gate, KeystoreSigner, PasswordSource, SendPolicy, Sender, Signer};
 use cordon_decide::{Playbook, Policy};
 use cordon_detect::{DetectorConfig, DetectorSet};
+use cordon_detect::network::NetworkMonitors;
 use cordon_ingest::Quorum;
+use crate::network::Noted;
 use cordon_model::block::{Block, ChainUpdate};
 use cordon_model::incident::{Incident, IncidentEvent, Standing};
 use cordon_model::log::{Actor, ChainEvent, Cursor, EventLog};
@@ -58,6 +60,8 @@ pub struct Engine {
     pub(crate) rules: Rules,
     pub(crate) replayer: Replayer,
     pub(crate) quorum: Option<Quorum>,
+    pub(crate) monitors: Option<NetworkMonitors>,
+    pub(crate) noted: Noted,
     pub(crate) history: History,
     pub(crate) journal: Journal,
     pub(crate) cursor: Cursor,
@@ -104,6 +108,8 @@ impl Engine {
             provider,
             rules,
             quorum: None,
+            monitors: None,
+            noted: Noted::default(),
             history: History::default(),
             journal,
             cursor,
@@ -248,6 +254,7 @@ impl Engine {
         }
         cursor.push(block.block_ref());
         self.journal.append(stamp, Entries { incidents, chain, cursor: Some(cursor.clone()) }).await?;
+        self.noted.replayed(block.block_ref(), replayed.mismatches.first().map(|mismatch| mismatch.what.as_str()));
         (self.cursor, self.stamp, self.detectors) = (cursor, stamp, detectors);
         self.history.push(Past { block, executions });
         Ok(())
@@ -290,6 +297,7 @@ impl Engine {
         self.journal.append(self.stamp, Entries { incidents, chain, cursor: Some(cursor.clone()) }).await?;
         self.cursor = cursor;
         self.history.revert(block);
+        self.noted.reverted(block);
         self.reassemble()
     }
 

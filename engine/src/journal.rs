@@ -108,6 +108,8 @@ pub struct Journal {
     chain_id: ChainId,
     incidents: BTreeMap<IncidentId, Tracked>,
     chain: ChainState,
+    /// Records of the chain's own stream.
+    chain_records: u64,
     outboxes: Vec<StreamId>,
     observer: Observer,
     /// How much of the whole log has been read.
@@ -152,14 +154,15 @@ impl Journal {
             }
         }
         let outboxes = channels.iter().map(|channel| StreamId::outbox(channel)).collect();
-        let mut chain = ChainState::default();
+        let (mut chain, mut chain_records) = (ChainState::default(), 0);
         for stored in log.read(StreamId::chain(chain_id)).await? {
+            chain_records = stored.version;
             if let Body::Chain(event) = &stored.record.body {
                 chain.apply(event);
             }
         }
         let position = position.unwrap_or(0);
-        Ok(Self { log, chain_id, incidents, chain, outboxes, observer, position })
+        Ok(Self { log, chain_id, incidents, chain, chain_records, outboxes, observer, position })
     }
 
     /// The log itself.
@@ -258,15 +261,22 @@ impl Journal {
             }
             batch.appends.push(Append { stream: StreamId::incident(id), expected_version, records });
         }
+        let mut after = self.chain.clone();
+        for (event, number) in entries.chain.iter().zip(self.chain_records.saturating_add(1)..) {
+            let standing: Vec<_> = after.alarms.values().cloned().collect();
+            notices.extend(cordon_decide::chain_notices(self.chain_id, event, number, &standing));
+            after.apply(event);
+        }
         let outbox: Vec<Record> = notices
             .into_iter()
             .map(|notice| engine_record(stamp, Body::Outbox(OutboxEvent::Queued { notice })))
             .collect();
-        let events = entries.chain;
-        let chain = events.iter().map(|event| engine_record(stamp, Body::Chain(event.clone()))).collect();
+        let chain: Vec<Record> =
+            entries.chain.into_iter().map(|event| engine_record(stamp, Body::Chain(event))).collect();
+        let added = u64::try_from(chain.len()).unwrap_or(u64::MAX);
         self.commit(batch, outbox, chain).await?;
         self.incidents.extend(changed);
-        events.iter().for_each(|event| self.chain.apply(event));
+        (self.chain, self.chain_records) = (after, self.chain_records.saturating_add(added));
         for (incident, record) in &told {
             (self.observer)(incident, record);
         }

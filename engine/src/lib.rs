@@ -18,6 +18,7 @@ pub mod inspect;
 mod journal;
 mod lanes;
 mod members;
+mod network;
 mod node;
 mod options;
 mod payback;

@@ -5,15 +5,22 @@
 
 use super::Resolver;
 use super::raw::{Execution, RawChain, RawChains, RawNode};
+use cordon_detect::network::{ChainTiming, Consensus, NetworkConfig};
+use cordon_model::chains::{ChainFamily, ChainSpec, ExecutionMode, chain_spec};
+use cordon_model::network::SignalKind;
 use cordon_model::units::ChainId;
 use cordon_replay::RulesError;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 
 /// Most nodes of one chain. Each is asked before anything is sent, and more than a handful adds delay and no trust.
 const NODES_MAX: usize = 9;
 
 /// Most chains of one process: each needs about 100 MB and a share of a core.
 const CHAINS_MAX: usize = 32;
+
+/// Block time of a chain of which nothing is known: Ethereum's, the slowest in wide use, so that nothing is called late
+/// too early.
+const BLOCK_TIME_MS_UNKNOWN: NonZeroU64 = NonZeroU64::new(12_000).expect("twelve thousand is not zero");
 
 /// A chain that is watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +39,12 @@ pub struct Chain {
     pub start_block: Option<u64>,
     /// How often to ask for new blocks where the node does not push them.
     pub poll_interval_ms: u64,
+    /// URL of a beacon node's API.
+    pub beacon: Option<String>,
+    /// How blocks come.
+    pub timing: ChainTiming,
+    /// What is monitored of the chain itself.
+    pub network: NetworkConfig,
 }
 
 /// A node of a chain.
@@ -43,6 +56,34 @@ pub struct Node {
     pub url: String,
     /// Most requests per second; `None` is no limit of ours.
     pub requests_per_s: Option<NonZeroU32>,
+}
+
+/// How blocks come: as the operator says, else as is known of the chain, else as on Ethereum but irregularly.
+fn timing(
+    spec: Option<&ChainSpec>,
+    block_time_ms: Option<NonZeroU64>,
+    consensus: Option<Consensus>,
+) -> ChainTiming {
+    let known = spec.and_then(|spec| NonZeroU64::new(spec.block_time_ms));
+    let usual = spec.map(|spec| match spec.family {
+        ChainFamily::Ethereum => Consensus::Slots,
+        ChainFamily::OpStack | ChainFamily::Arbitrum | ChainFamily::Scroll | ChainFamily::Linea => {
+            Consensus::Sequencer
+        }
+        ChainFamily::Bsc | ChainFamily::Polygon | ChainFamily::Local => Consensus::Irregular,
+    });
+    ChainTiming {
+        block_time_ms: block_time_ms.or(known).unwrap_or(BLOCK_TIME_MS_UNKNOWN),
+        consensus: consensus.or(usual).unwrap_or(Consensus::Irregular),
+    }
+}
+
+/// What is monitored where the operator says nothing: everything, but silence on a chain that makes blocks on demand is
+/// no halt.
+fn network(spec: Option<&ChainSpec>) -> NetworkConfig {
+    let is_public = spec.is_some_and(|spec| spec.family != ChainFamily::Local);
+    let off = if is_public { Vec::new() } else { vec![SignalKind::ChainHalt] };
+    NetworkConfig { off, ..NetworkConfig::default() }
 }
 
 impl Resolver<'_> {
@@ -84,15 +125,55 @@ impl Resolver<'_> {
             let expected = format!("a number from 1 to the number of nodes, {}", nodes.len());
             self.problem::<()>(&format!("{key}.quorum"), quorum, expected);
         }
+        let spec = chain_spec(ChainId(raw.id));
+        let timing = timing(spec, raw.block_time_ms, raw.consensus);
+        let network = raw.network.unwrap_or_else(|| network(spec));
+        if let Err(error) = network.build(timing) {
+            self.problem::<()>(&format!("{key}.network"), error, "a valid table");
+        }
+        let beacon = match (&raw.beacon, &raw.beacon_env) {
+            (None, None) => None,
+            _ => self.beacon(key, raw.beacon, raw.beacon_env),
+        };
+        let known = spec.map(|spec| spec.execution);
+        let execution = raw.execution.unwrap_or(match known {
+            Some(ExecutionMode::NodeTraces) => Execution::NodeTraces,
+            Some(ExecutionMode::Local | ExecutionMode::LocalPlain) | None => Execution::Local,
+        });
         (!nodes.is_empty()).then_some(Chain {
             id: ChainId(raw.id),
             nodes,
             quorum: raw.quorum,
-            execution: raw.execution,
+            execution,
             hardfork: raw.hardfork,
             start_block: raw.start_block,
             poll_interval_ms: raw.poll_interval_ms,
+            beacon,
+            timing,
+            network,
         })
+    }
+
+    fn beacon(&mut self, key: &str, url: Option<String>, env: Option<String>) -> Option<String> {
+        let (key, url) = match (url, env) {
+            (Some(url), None) => (format!("{key}.beacon"), url),
+            (None, Some(name)) => {
+                let key = format!("{key}.beacon_env");
+                let Ok(url) = std::env::var(&name) else {
+                    return self.problem(&key, name, "a set environment variable");
+                };
+                (key, url)
+            }
+            _ => {
+                let key = format!("{key}.beacon");
+                return self.problem(&key, "both beacon and beacon_env", "exactly one of them");
+            }
+        };
+        let usable = url::Url::parse(&url).is_ok_and(|url| {
+            url.has_host() && matches!(url.scheme(), "http" | "https")
+        });
+        let expected = "an http or https URL with a host";
+        if usable { Some(url) } else { self.problem(&key, "no usable URL", expected) }
     }
 
     /// The nodes: one by `rpc` or `rpc_env`, or a list.

@@ -2,11 +2,13 @@
 //!
 //! In: TOML. Out: strings and numbers for [`super`] to check. Must never consult anything outside of the text.
 
+use cordon_detect::network::{Consensus, NetworkConfig};
 use cordon_model::protocol::{AccountSide, Grant, LeverKind};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 /// The whole file.
@@ -110,9 +112,18 @@ pub struct RawChain {
     pub node: Vec<RawNode>,
     /// Nodes that must agree on a block before anything is sent.
     pub quorum: Option<usize>,
-    /// Who executes transactions again.
-    #[serde(default)]
-    pub execution: Execution,
+    /// Who executes transactions again; what is known of the chain decides where nothing is said.
+    pub execution: Option<Execution>,
+    /// URL of a beacon node's API.
+    pub beacon: Option<String>,
+    /// Environment variable that holds it, where it carries a secret.
+    pub beacon_env: Option<String>,
+    /// Time from block to block.
+    pub block_time_ms: Option<NonZeroU64>,
+    /// Who makes blocks.
+    pub consensus: Option<Consensus>,
+    /// What is monitored of the chain itself.
+    pub network: Option<NetworkConfig>,
     /// Hardfork by name.
     pub hardfork: Option<String>,
     /// First block to judge.
@@ -142,11 +153,10 @@ pub struct RawNode {
 }
 
 /// Who executes transactions again.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Execution {
     /// Our own EVM.
-    #[default]
     Local,
     /// The node, by its debug traces.
     NodeTraces,

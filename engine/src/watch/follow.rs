@@ -3,6 +3,7 @@
 //! In: a source and an engine. Out: one update after the other, each handled to its end before the next is asked for.
 //! Must never: skip an update that could not be handled. The cursor stands still until it was.
 
+use super::lookout;
 use super::open::{self, stopped};
 use super::restore::restore;
 use super::{Ended, PAUSE_FIRST, PAUSE_MAX, Say};
@@ -11,8 +12,17 @@ use crate::engine::{Engine, Event};
 use crate::error::{EngineError, chain};
 use cordon_ingest::{Advance, ChainSource, JsonRpc};
 use cordon_model::log::EventLog;
+use cordon_model::network::observation::Observation;
 use std::sync::Arc;
+use tokio::sync::mpsc;
 use tokio::sync::watch::Receiver;
+
+/// A chain that is being watched.
+struct Begun {
+    source: JsonRpc,
+    engine: Engine,
+    looks: mpsc::Receiver<Observation>,
+}
 
 /// Watches one chain until `stop` says so or it cannot be followed.
 pub(super) async fn run(
@@ -22,12 +32,12 @@ pub(super) async fn run(
     say: Say,
     mut stop: Receiver<bool>,
 ) -> Ended {
-    let (mut source, mut engine) = match begin(&config, patient, log, &say, &mut stop).await {
+    let mut begun = match begin(&config, patient, log, &say, &mut stop).await {
         Ok(Some(begun)) => begun,
         Ok(None) => return Ended::Done,
         Err(error) => return Ended::AtStart(error),
     };
-    match follow(&mut source, &mut engine, stop).await {
+    match follow(&mut begun, stop).await {
         Ok(()) => Ended::Done,
         Err(error) => Ended::Halted(error),
     }
@@ -39,7 +49,7 @@ async fn begin(
     log: Arc<dyn EventLog>,
     say: &Say,
     stop: &mut Receiver<bool>,
-) -> Result<Option<(JsonRpc, Engine)>, EngineError> {
+) -> Result<Option<Begun>, EngineError> {
     let Some(nodes) = open::nodes(config, patient, say, stop).await? else { return Ok(None) };
     let mut engine = open::engine(config, &nodes, log, say).await?;
     engine.survey().await?;
@@ -48,18 +58,20 @@ async fn begin(
     let next = next.or_else(|| config.chain.start_block.map(|block| format!("block {block}")));
     let next = next.unwrap_or_else(|| "the newest block".to_owned());
     say(format!("watching chain {} from {next}", config.chain.id));
-    Ok(Some((nodes.source, engine)))
+    let looks = lookout::begin(&config.chain, &nodes);
+    Ok(Some(Begun { source: nodes.source, engine, looks }))
 }
 
 /// It may be dropped at any point, since the log knows what was done, so an interrupt does not wait for a node that
 /// hangs.
-async fn follow(
-    source: &mut JsonRpc,
-    engine: &mut Engine,
-    mut stop: Receiver<bool>,
-) -> Result<(), EngineError> {
+async fn follow(begun: &mut Begun, mut stop: Receiver<bool>) -> Result<(), EngineError> {
+    let Begun { source, engine, looks } = begun;
     let mut pause = PAUSE_FIRST;
     loop {
+        // Looks that queued up while blocks were judged; they never wait for the head of the chain to be reached.
+        while let Ok(seen) = looks.try_recv() {
+            engine.observe(seen).await?;
+        }
         let stepped = tokio::select! {
             biased;
             () = stopped(&mut stop) => return Ok(()),
@@ -72,6 +84,7 @@ async fn follow(
             Ok(Progress::AtHead) => {
                 tokio::select! {
                     () = stopped(&mut stop) => return Ok(()),
+                    Some(seen) = looks.recv() => engine.observe(seen).await?,
                     hint = source.wait() => if let Err(error) = hint { tracing::warn!(error = %chain(&error), "hint lost") },
                 }
                 None

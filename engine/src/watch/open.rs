@@ -62,7 +62,8 @@ pub(super) async fn engine(
 ) -> Result<Engine, EngineError> {
     let observer = observer(Arc::clone(say), Names::of(&config.protocols));
     let engine = Engine::open(config, nodes.provider.clone(), log, observer).await?;
-    let engine = engine.with_reports(&config.reports);
+    let monitors = config.chain.network.build(config.chain.timing)?;
+    let engine = engine.with_reports(&config.reports).with_monitors(monitors);
     // A single node has nobody to disagree with.
     Ok(if config.chain.nodes.len() > 1 { engine.with_quorum(nodes.quorum.clone()) } else { engine })
 }
