@@ -20,7 +20,7 @@ use cordon_model::incident::{Incident, IncidentEvent, Standing};
 use cordon_model::log::{Actor, ChainEvent, Cursor, EventLog};
 use cordon_model::protocol::Protocol;
 use cordon_model::units::{BlockRef, ChainId, IncidentId, PlanHash};
-use cordon_replay::{Replayer, Rules};
+use cordon_replay::{Interest, Replayer, Rules, Watch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,6 +48,8 @@ pub struct Engine {
     pub(crate) policy: Policy,
     pub(crate) playbook: Playbook,
     pub(crate) detectors: Arc<DetectorSet>,
+    /// What the detectors watch; it stays the same for the engine's lifetime.
+    interest: Interest,
     pub(crate) provider: DynProvider,
     pub(crate) rules: Rules,
     pub(crate) replayer: Replayer,
@@ -89,6 +91,7 @@ impl Engine {
             chain_id,
             policy: config.policy.clone(),
             playbook: Playbook::exploit_response()?,
+            interest: Interest::Touching(Arc::new(detectors.watched())),
             detectors: Arc::new(detectors),
             replayer: Replayer::for_node(provider.clone(), rules.clone()),
             provider,
@@ -185,15 +188,20 @@ impl Engine {
     /// # Errors
     /// [`EngineError`] where the block cannot be executed.
     pub async fn remember(&mut self, block: Arc<Block>) -> Result<(), EngineError> {
-        let replayed = self.replayer.replay(Arc::clone(&block), views(&self.detectors)).await?;
+        let replayed = self.replayer.replay(Arc::clone(&block), self.watch()).await?;
         let executions = replayed.executions.into_iter().filter(|e| self.detectors.concerns(e)).collect();
         self.history.push(Past { block, executions });
         Ok(())
     }
 
+    /// What the detectors want of every block: the transactions that touch what is protected.
+    fn watch(&self) -> Watch {
+        Watch { interest: self.interest.clone(), ..Watch::everything(views(&self.detectors)) }
+    }
+
     /// Executes a block again, judges what it did, and writes findings and cursor in one batch.
     async fn judge(&mut self, block: Arc<Block>) -> Result<(), EngineError> {
-        let replayed = self.replayer.replay(Arc::clone(&block), views(&self.detectors)).await?;
+        let replayed = self.replayer.replay(Arc::clone(&block), self.watch()).await?;
         let stamp = Stamp { at_s: block.timestamp_s, at_block: block.number };
         let mut chain = Vec::new();
         for mismatch in &replayed.mismatches {

@@ -95,9 +95,6 @@ pub(crate) struct WithConfig {
 pub(crate) struct Replay {
     /// Block file or folder.
     pub(crate) path: PathBuf,
-    /// Also measure speed beside bare revm on the same blocks, over this many interleaved rounds.
-    #[arg(long, value_name = "ROUNDS")]
-    pub(crate) bench: Option<u32>,
     /// Print the result as JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -200,9 +200,8 @@ async fn interrupted() {
 }
 
 async fn replay(arguments: Replay) -> Result<ExitCode> {
-    let (path, rounds) = (arguments.path, arguments.bench);
-    let report =
-        tokio::task::spawn_blocking(move || archive::replay(&path, rounds)).await.context("replaying")??;
+    let path = arguments.path;
+    let report = tokio::task::spawn_blocking(move || archive::replay(&path)).await.context("replaying")??;
     if arguments.json {
         say_json(&report)?;
     } else {
@@ -212,16 +211,6 @@ async fn replay(arguments: Replay) -> Result<ExitCode> {
         }
         let (blocks, transactions, mismatches) = (report.blocks, report.transactions, report.mismatches);
         say(&format!("{blocks} blocks, {transactions} transactions, {mismatches} mismatches"))?;
-        if let Some(speed) = report.bench {
-            say(&format!(
-                "bare revm {} Mgas/s, replay with all facts {} Mgas/s, ratio {}.{:03} (median of {} rounds)",
-                speed.bare_mgas_per_s,
-                speed.replay_mgas_per_s,
-                speed.ratio_permille / 1000,
-                speed.ratio_permille % 1000,
-                speed.rounds
-            ))?;
-        }
     }
     Ok(if report.mismatches == 0 { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }

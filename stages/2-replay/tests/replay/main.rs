@@ -10,6 +10,8 @@ mod facts;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
+mod floods;
+#[cfg(test)]
 mod fork;
 #[cfg(test)]
 mod node;
