@@ -24,7 +24,7 @@ use cordon_model::incident::{Incident, IncidentEvent, Standing};
 use cordon_model::log::{Actor, ChainEvent, Cursor, EventLog};
 use cordon_model::protocol::Protocol;
 use cordon_model::units::{BlockRef, ChainId, IncidentId, PlanHash};
-use cordon_replay::{BlockReplay, Replayer, Rules};
+use cordon_replay::{BlockReplay, Interest, Replayer, Rules, Watch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -220,7 +220,9 @@ impl Engine {
         block: &Arc<Block>,
         detectors: &Arc<DetectorSet>,
     ) -> Result<BlockReplay, EngineError> {
-        Ok(self.replayer.replay(Arc::clone(block), views(detectors)).await?)
+        let interest = Interest::Touching(Arc::new(detectors.watched()));
+        let watch = Watch { interest, ..Watch::everything(views(detectors)) };
+        Ok(self.replayer.replay(Arc::clone(block), watch).await?)
     }
 
     /// Executes a block again, judges what it did, and writes findings and cursor in one batch.

@@ -76,7 +76,7 @@ pub async fn inspect(
         block.transactions.get(at).ok_or_else(|| argument("a transaction of its block"))?.clone();
     let block = Arc::new(block);
     let mut fork = Fork::before(Some(provider), &rules, Arc::clone(&block), index).await?;
-    let mut execution = fork.transaction(&transaction, no_views()).await?;
+    let mut execution = fork.transaction_in_full(&transaction, no_views()).await?;
     execution.tx = TxRef { chain_id, block: block.block_ref(), index, hash };
     let report = cordon_investigate::inspect(&execution, &interfaces, &Labels::default());
     Ok(Inspection { report, gas_used: execution.gas_used, gas_used_on_chain: receipt.gas_used })

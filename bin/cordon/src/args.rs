@@ -45,6 +45,9 @@ pub(crate) enum Command {
     ///
     /// PATH is a block file (cordon-block/1, zstd-compressed JSON) or a folder of them.
     Replay(Replay),
+    /// Measure what the product costs, each figure as a ratio within one run.
+    #[command(subcommand)]
+    Bench(Bench),
     /// Explain one transaction: decoded calls, movements of value, profit and loss.
     Inspect(Inspect),
     /// Read incidents from the event log, and decide about them, also while `watch` runs on the same log.
@@ -95,10 +98,30 @@ pub(crate) struct WithConfig {
 pub(crate) struct Replay {
     /// Block file or folder.
     pub(crate) path: PathBuf,
-    /// Also measure speed beside bare revm on the same blocks, over this many interleaved rounds.
-    #[arg(long, value_name = "ROUNDS")]
-    pub(crate) bench: Option<u32>,
     /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `cordon bench`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Replay with all facts against bare revm, on the blocks of an archive and on adversarial ones.
+    ///
+    /// Every mode runs on every block in every round, timed by the thread's own clock. A run whose spread is above 1.3
+    /// says that it cannot be judged; build with --release, or the ratios mean nothing.
+    Replay(BenchReplay),
+}
+
+/// `cordon bench replay`
+#[derive(Debug, Args)]
+pub(crate) struct BenchReplay {
+    /// Block file or folder.
+    pub(crate) path: PathBuf,
+    /// Interleaved rounds.
+    #[arg(long, default_value_t = cordon_engine::bench::DEFAULT_ROUNDS, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) rounds: u32,
+    /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
 }

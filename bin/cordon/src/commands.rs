@@ -2,11 +2,13 @@
 //!
 //! In: parsed arguments. Out: text or JSON lines on standard output. Must never print a secret or a node's URL.
 
-use crate::args::{Command, Cordon, Drill, Fix, Incident, IncidentEnd, Inspect, Replay, WithConfig};
+use crate::args::{
+    Bench, BenchReplay, Command, Cordon, Drill, Fix, Incident, IncidentEnd, Inspect, Replay, WithConfig,
+};
 use anyhow::{Context, Result};
 use cordon_engine::drill::{self, DrillEvent, Verdict};
 use cordon_engine::incidents::{Decree, Ruling};
-use cordon_engine::{Config, EngineError, FixRequest, Kind, archive, incidents, inspect, watch};
+use cordon_engine::{Config, EngineError, FixRequest, Kind, archive, bench, incidents, inspect, watch};
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -24,6 +26,7 @@ pub(crate) async fn run(arguments: Cordon) -> Result<ExitCode> {
         Command::Drill(arguments) => play(arguments).await,
         Command::Watch(arguments) => follow(&arguments).await,
         Command::Replay(arguments) => replay(arguments).await,
+        Command::Bench(Bench::Replay(arguments)) => measure(arguments).await,
         Command::Inspect(arguments) => explain(&arguments).await,
         Command::Incident(arguments) => incident(arguments).await,
         Command::Fix(Fix::Verify(arguments)) => verify(arguments).await,
@@ -200,9 +203,8 @@ async fn interrupted() {
 }
 
 async fn replay(arguments: Replay) -> Result<ExitCode> {
-    let (path, rounds) = (arguments.path, arguments.bench);
-    let report =
-        tokio::task::spawn_blocking(move || archive::replay(&path, rounds)).await.context("replaying")??;
+    let path = arguments.path;
+    let report = tokio::task::spawn_blocking(move || archive::replay(&path)).await.context("replaying")??;
     if arguments.json {
         say_json(&report)?;
     } else {
@@ -212,18 +214,21 @@ async fn replay(arguments: Replay) -> Result<ExitCode> {
         }
         let (blocks, transactions, mismatches) = (report.blocks, report.transactions, report.mismatches);
         say(&format!("{blocks} blocks, {transactions} transactions, {mismatches} mismatches"))?;
-        if let Some(speed) = report.bench {
-            say(&format!(
-                "bare revm {} Mgas/s, replay with all facts {} Mgas/s, ratio {}.{:03} (median of {} rounds)",
-                speed.bare_mgas_per_s,
-                speed.replay_mgas_per_s,
-                speed.ratio_permille / 1000,
-                speed.ratio_permille % 1000,
-                speed.rounds
-            ))?;
-        }
     }
     Ok(if report.mismatches == 0 { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+}
+
+async fn measure(arguments: BenchReplay) -> Result<ExitCode> {
+    let BenchReplay { path, rounds, json } = arguments;
+    let work = tokio::task::spawn_blocking(move || bench::replay(&path, rounds));
+    let report = work.await.context("measuring")??;
+    if json {
+        say_json(&report)?;
+    } else {
+        report.lines().iter().try_for_each(|line| say(line))?;
+    }
+    let is_right = report.checked.iter().all(|chain| chain.wrong == 0 && chain.blocks_left_out == 0);
+    Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }
 
 async fn explain(arguments: &Inspect) -> Result<ExitCode> {

@@ -9,23 +9,29 @@
 //! This is the only stage with an EVM. Must never: let a type of the EVM implementation out, read missing state as
 //! zero, or hand out a cut record without its `truncated` flag.
 
+mod bench;
+mod block_run;
 mod error;
-mod inspector;
 mod machine;
 mod protocol;
+mod recorder;
 mod replay;
 mod rules;
 mod state;
 mod traced;
 mod transfers;
 mod verify;
+mod watch;
 mod what_if;
 
+pub use bench::{Lap, Prepared};
+pub use block_run::{BlockReplay, Mismatch};
 pub use error::{ReplayError, RulesError, StateError};
-pub use inspector::{MAX_ACCESSES, MAX_DATA_BYTES, MAX_FRAMES, MAX_LOGS, MAX_TRANSFERS};
 pub use machine::{MAX_VIEWS, VIEW_GAS_LIMIT, warm_up};
-pub use replay::{BlockReplay, Mismatch, Replayer, Views, ask, no_views, replay_witness};
+pub use recorder::bounds::{MAX_ACCESSES, MAX_DATA_BYTES, MAX_FRAMES, MAX_LOGS, MAX_TRANSFERS};
+pub use replay::{Replayer, replay_witness};
 pub use rules::Rules;
 pub use traced::{TraceError, Traced};
-pub use verify::{BenchReport, Totals, bench, verify};
+pub use verify::{Totals, verify};
+pub use watch::{Interest, Views, Watch, ask, no_views};
 pub use what_if::Fork;

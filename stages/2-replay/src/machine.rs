@@ -1,29 +1,29 @@
 //! One EVM set up for one block: transactions, system calls and view calls on a state that can be written.
 //!
 //! In: state, a block's environment and rules, plain transactions. Out: plain executions and the changed state.
-//! Must never: commit what was only asked, or charge a view.
+//! Must never: commit what was only asked, charge a view, or record one.
 
 use crate::error::ReplayError;
-use crate::inspector::{Record, Recorder};
+use crate::recorder::Recorder;
+use crate::recorder::evm::{Instructions, PlainEvm, RecordedContext, Recording, recording_instructions};
 use crate::rules::BlockRules;
 use crate::state::{Db, DbError};
 use alloy_eips::eip7702::{Authorization as Eip7702Authorization, SignedAuthorization};
-use alloy_primitives::{Address, B256, Bytes, I256, U256, address, keccak256};
+use alloy_primitives::{Address, B256, Bytes, U256, address};
 use cordon_model::block::{Block, ChainProfile, Transaction};
-use cordon_model::execution::{Creation, Detail, Execution, FrameKind, Status, StorageChange, ViewCall};
+use cordon_model::execution::{Detail, Execution, ViewCall};
 use cordon_model::units::TxRef;
 use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
-use revm::context::{BlockEnv, Cfg as _, CfgEnv, Context, TxEnv};
+use revm::context::{BlockEnv, Cfg as _, CfgEnv, Context, ContextSetters as _, JournalTr as _, TxEnv};
 use revm::context_interface::block::BlobExcessGasAndPrice;
 use revm::context_interface::either::Either;
 use revm::context_interface::transaction::{AccessList, AccessListItem};
 use revm::database_interface::DatabaseCommit as _;
-use revm::handler::{MainnetContext, MainnetEvm, SystemCallEvm as _};
+use revm::handler::{EthFrame, Handler as _, MainnetHandler, SystemCallEvm as _};
 use revm::primitives::TxKind;
 use revm::primitives::hardfork::SpecId;
 use revm::state::EvmState;
-use revm::{Database as _, ExecuteEvm as _, InspectEvm as _, MainBuilder as _, MainContext as _};
-use std::collections::BTreeMap;
+use revm::{Database as _, ExecuteEvm as _, MainBuilder as _, MainContext as _};
 
 /// Gas that one view call may use. A price or solvency view of the audited lending and exchange protocols stays
 /// below one million; nodes answer `eth_call` with 50 million by default (geth `--rpc.gascap`).
@@ -37,8 +37,6 @@ const SCROLL_FEE_VAULT: Address = address!("0x5300000000000000000000000000000000
 /// EIP-2718 type of OP-stack deposits and Scroll's layer-1 messages, which pay no fee on their own chain.
 const DEPOSIT_TX_TYPE: u8 = 0x7e;
 
-type Evm = MainnetEvm<MainnetContext<Db>, Recorder>;
-
 /// How strictly transactions are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -51,7 +49,10 @@ pub(crate) enum Mode {
 /// The EVM of one block.
 #[derive(Debug)]
 pub(crate) struct Machine {
-    evm: Evm,
+    evm: PlainEvm,
+    /// Instructions that record, exchanged with the plain ones while a transaction runs.
+    recording: Instructions,
+    spec: SpecId,
     /// Configuration for view calls, exchanged with the one in use while a view runs.
     view_cfg: CfgEnv,
 }
@@ -61,7 +62,6 @@ pub(crate) struct Machine {
 pub(crate) struct Run {
     pub(crate) result: ExecutionResult,
     pub(crate) state: EvmState,
-    pub(crate) record: Record,
 }
 
 /// What a transaction came to.
@@ -77,12 +77,19 @@ impl Machine {
         let cfg = configuration(rules, mode);
         let mut view_cfg = configuration(rules, Mode::Simulated);
         view_cfg.tx_gas_limit_cap = Some(u64::MAX);
-        let evm = Context::mainnet()
-            .with_db(db)
-            .with_cfg(cfg)
-            .with_block(env)
-            .build_mainnet_with_inspector(Recorder::default());
-        Self { evm, view_cfg }
+        let evm = plain_evm(db, env, cfg);
+        let recording = recording_instructions(rules.spec, Detail::Watch);
+        Self { evm, recording, spec: rules.spec, view_cfg }
+    }
+
+    /// Chooses how much of the transactions from here on is recorded; [`Detail::Watch`] unless chosen otherwise.
+    pub(crate) fn record(&mut self, detail: Detail) {
+        // What this EVM records is never a node's word.
+        let detail = if detail == Detail::Traced { Detail::Watch } else { detail };
+        if self.evm.ctx.chain.detail() != detail {
+            self.evm.ctx.chain.set_detail(detail);
+            self.recording = recording_instructions(self.spec, detail);
+        }
     }
 
     pub(crate) fn into_db(self) -> Db {
@@ -95,13 +102,34 @@ impl Machine {
 
     /// Runs a transaction with the recorder, without committing it.
     pub(crate) fn run(&mut self, tx_hash: B256, tx: TxEnv) -> Result<Attempt, ReplayError> {
-        let outcome = self.evm.inspect_tx(tx);
-        let record = self.evm.inspector.finish();
+        self.evm.ctx.chain.begin();
+        self.evm.ctx.set_tx(tx);
+        std::mem::swap(&mut self.evm.instruction, &mut self.recording);
+        let outcome = MainnetHandler::<Recording<'_>, EVMError<DbError>, EthFrame>::default()
+            .run(&mut Recording(&mut self.evm));
+        std::mem::swap(&mut self.evm.instruction, &mut self.recording);
+        let state = self.evm.ctx.journaled_state.finalize();
         match outcome {
-            Ok(done) => Ok(Attempt::Ran(Box::new(Run { result: done.result, state: done.state, record }))),
+            Ok(result) => Ok(Attempt::Ran(Box::new(Run { result, state }))),
             Err(EVMError::Transaction(reason)) => Ok(Attempt::Refused(reason)),
             Err(error) => Err(evm_error(tx_hash, error)),
         }
+    }
+
+    /// True where a bound cut the record of the last run.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.evm.ctx.chain.is_cut()
+    }
+
+    /// The facts of the last run, views left out. Asks for the run itself, which gives its logs away.
+    pub(crate) fn facts(
+        &mut self,
+        at: TxRef,
+        timestamp_s: u64,
+        transaction: Transaction,
+        run: &mut Run,
+    ) -> Execution {
+        self.evm.ctx.chain.execution(at, timestamp_s, transaction, &mut run.result, &run.state)
     }
 
     pub(crate) fn commit(&mut self, state: EvmState) {
@@ -147,6 +175,13 @@ impl Machine {
         self.db_mut().insert_account_info(address, info);
         Ok(())
     }
+}
+
+/// revm for one block, with its own instructions: as it is, it records nothing.
+pub(crate) fn plain_evm(db: Db, env: BlockEnv, cfg: CfgEnv) -> PlainEvm {
+    let context: RecordedContext =
+        Context::mainnet().with_db(db).with_cfg(cfg).with_block(env).with_chain(Recorder::default());
+    context.build_mainnet()
 }
 
 /// Largest gas limit that a transaction of a block may have: the block's own, or the cap of EIP-7825.
@@ -243,109 +278,6 @@ pub(crate) fn tx_env(tx: &Transaction) -> TxEnv {
             })
             .collect(),
     }
-}
-
-/// The plain facts of a finished run; views are added by the caller.
-pub(crate) fn execution(at: TxRef, timestamp_s: u64, transaction: Transaction, run: &mut Run) -> Execution {
-    let record = std::mem::take(&mut run.record);
-    let status = match &run.result {
-        ExecutionResult::Success { .. } => Status::Success,
-        ExecutionResult::Revert { output, .. } => Status::Revert { output: output.clone() },
-        ExecutionResult::Halt { reason, .. } => Status::Halt { reason: format!("{reason:?}") },
-    };
-    let creations = creations(&record, &run.state);
-    let (storage_changes, balance_changes_wei) = changes(&run.state);
-    Execution {
-        tx: at,
-        timestamp_s,
-        transaction,
-        status,
-        gas_used: run.result.tx_gas_used(),
-        frames: record.frames,
-        logs: record.logs,
-        transfers: record.transfers,
-        accesses: record.accesses,
-        transient: Vec::new(),
-        creations,
-        destructions: Vec::new(),
-        storage_changes,
-        balance_changes_wei,
-        views: Vec::new(),
-        preimages: Vec::new(),
-        detail: Detail::Watch,
-        truncated: record.truncated,
-    }
-}
-
-/// The record of a transaction that the rules refuse: it did nothing.
-pub(crate) fn refused(at: TxRef, timestamp_s: u64, transaction: Transaction, reason: String) -> Execution {
-    Execution {
-        tx: at,
-        timestamp_s,
-        transaction,
-        status: Status::Halt { reason },
-        gas_used: 0,
-        frames: Vec::new(),
-        logs: Vec::new(),
-        transfers: Vec::new(),
-        accesses: Vec::new(),
-        transient: Vec::new(),
-        creations: Vec::new(),
-        destructions: Vec::new(),
-        storage_changes: Vec::new(),
-        balance_changes_wei: BTreeMap::new(),
-        views: Vec::new(),
-        preimages: Vec::new(),
-        detail: Detail::Watch,
-        truncated: false,
-    }
-}
-
-fn creations(record: &Record, state: &EvmState) -> Vec<Creation> {
-    record
-        .frames
-        .iter()
-        .filter(|frame| matches!(frame.kind, FrameKind::Create | FrameKind::Create2) && !frame.reverted)
-        .filter_map(|frame| {
-            let account = state.get(&frame.address)?;
-            (account.is_created() && !account.is_selfdestructed()).then(|| Creation {
-                frame: frame.index,
-                creator: frame.caller,
-                address: frame.address,
-                init_code_hash: keccak256(&frame.input),
-                code_hash: account.info.code_hash,
-            })
-        })
-        .collect()
-}
-
-/// Slots and balances that differ. The slots of a contract that destroyed itself are not listed: which ones it held
-/// is not known without its whole storage.
-fn changes(state: &EvmState) -> (Vec<StorageChange>, BTreeMap<Address, I256>) {
-    let mut slots = Vec::new();
-    let mut balances = BTreeMap::new();
-    for (address, account) in state {
-        if !account.is_touched() {
-            continue;
-        }
-        let gone = account.is_selfdestructed();
-        let before = account.original_info().balance;
-        let after = if gone { U256::ZERO } else { account.info.balance };
-        if before != after {
-            // Both are below the total supply of the coin, far from the sign bit.
-            balances.insert(*address, I256::from_raw(after.wrapping_sub(before)));
-        }
-        if !gone {
-            slots.extend(account.changed_storage_slots().map(|(slot, value)| StorageChange {
-                address: *address,
-                slot: *slot,
-                before: value.original_value(),
-                after: value.present_value(),
-            }));
-        }
-    }
-    slots.sort_unstable_by_key(|change| (change.address, change.slot));
-    (slots, balances)
 }
 
 /// Loads what the EVM otherwise loads at first use: the trusted setup of the point-evaluation precompile, which

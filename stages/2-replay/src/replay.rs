@@ -4,19 +4,19 @@
 //! difference found. After a block that agrees in every point its post-state is kept for the next one, so that a
 //! node is asked only for what was never touched; any disagreement, gap or reorganisation drops it.
 
+use crate::block_run::{BlockReplay, run_transactions};
 use crate::error::ReplayError;
-use crate::machine::{self, Attempt, MAX_VIEWS, Machine, Mode, Run};
-use crate::protocol::{begin_block, end_block, is_witness_gap};
+use crate::machine::{self, Machine, Mode};
+use crate::protocol::{begin_block, end_block};
 use crate::rules::{BlockRules, Rules};
 use crate::state::{Codes, Db, NodeState, Source, WitnessState};
 use crate::traced::Traced;
+use crate::watch::Watch;
 use crate::what_if::Fork;
-use alloy_primitives::map::HashSet;
-use alloy_primitives::{Address, B256, Bloom, BloomInput, Bytes, U256};
+use alloy_primitives::{Address, U256};
 use alloy_provider::DynProvider;
 use cordon_model::block::{Block, ChainProfile};
-use cordon_model::execution::{Execution, ViewCall, ViewReading};
-use cordon_model::units::{ChainId, TxRef};
+use cordon_model::units::ChainId;
 use revm::database::CacheDB;
 use revm::primitives::hardfork::SpecId;
 use std::sync::Arc;
@@ -29,42 +29,6 @@ const MAX_CARRIED_ACCOUNTS: usize = 50_000;
 const MAX_CARRIED_SLOTS: usize = 400_000;
 /// Ancestor hashes that `BLOCKHASH` reaches (yellow paper, section 9.4.2).
 const BLOCK_HASH_REACH: u64 = 256;
-/// The view calls to ask about an execution, before and after it.
-pub type Views = Arc<dyn Fn(&Execution) -> Vec<ViewCall> + Send + Sync>;
-
-/// [`Views`] that ask nothing.
-#[must_use]
-pub fn no_views() -> Views {
-    Arc::new(|_| Vec::new())
-}
-
-/// [`Views`] that ask the same questions about every execution.
-#[must_use]
-pub fn ask(calls: Vec<ViewCall>) -> Views {
-    Arc::new(move |_| calls.clone())
-}
-
-/// A block that was executed again.
-#[derive(Debug, Clone)]
-pub struct BlockReplay {
-    /// One execution per transaction, in order.
-    pub executions: Vec<Execution>,
-    /// Gas that the executions used, as a header counts it.
-    pub gas_used: u64,
-    /// Differences from the header and the receipts; empty where the replay is exact.
-    pub mismatches: Vec<Mismatch>,
-}
-
-/// A difference between a replay and what the chain states.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mismatch {
-    /// Position of the transaction; `None` for the block as a whole.
-    pub index: Option<u32>,
-    /// Hash of the transaction; `None` for the block as a whole.
-    pub tx_hash: Option<B256>,
-    /// What differs, with both values.
-    pub what: String,
-}
 
 /// Executes the blocks of one chain again, one after the other.
 #[derive(Debug)]
@@ -110,12 +74,12 @@ impl Replayer {
     /// # Errors
     /// [`ReplayError`] where state could not be read or the rules are unknown. A transaction that the EVM refuses is
     /// not an error: it is a mismatch, and its execution is marked as truncated.
-    pub async fn replay(&mut self, block: Arc<Block>, views: Views) -> Result<BlockReplay, ReplayError> {
+    pub async fn replay(&mut self, block: Arc<Block>, watch: Watch) -> Result<BlockReplay, ReplayError> {
         if block.witness.is_some() {
-            return in_worker(move || replay_witness(&block, &views)).await;
+            return in_worker(move || replay_witness(&block, &watch)).await;
         }
         if let Some(traces) = &self.traces {
-            return traces.replay(block, views).await;
+            return traces.replay(block, watch).await;
         }
         let Some((provider, rules)) = &self.node else {
             return Err(ReplayError::NoState { number: block.number });
@@ -131,7 +95,7 @@ impl Replayer {
                 carried.map_or_else(|| CacheDB::new(Source::Node(parent.clone())), |carried| carried.db);
             prefetch(&parent, &db, &block);
             db.db = Source::Node(parent);
-            let (replayed, mut db) = run_block(db, &block, &rules, &views)?;
+            let (replayed, mut db) = run_block(db, &block, &rules, &watch)?;
             let kept = may_carry(&rules, &replayed, &db).then(|| {
                 db.db = Source::Node(node(block.hash));
                 remember_hash(&mut db, &block);
@@ -158,9 +122,9 @@ impl Replayer {
 /// # Errors
 /// [`ReplayError::NoState`] without a witness, [`ReplayError::State`] where the witness has a gap, and
 /// [`ReplayError::Rules`] where it names an unknown hardfork.
-pub fn replay_witness(block: &Block, views: &Views) -> Result<BlockReplay, ReplayError> {
+pub fn replay_witness(block: &Block, watch: &Watch) -> Result<BlockReplay, ReplayError> {
     let (db, rules) = witness_db(block)?;
-    run_block(db, block, &rules, views).map(|(replayed, _)| replayed)
+    run_block(db, block, &rules, watch).map(|(replayed, _)| replayed)
 }
 
 pub(crate) fn witness_db(block: &Block) -> Result<(Db, BlockRules), ReplayError> {
@@ -188,163 +152,17 @@ pub(crate) async fn in_worker<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(ReplayError::Worker)?
 }
 
-/// Sums over a block, for the comparison with its header.
-#[derive(Debug, Default)]
-struct Sums {
-    receipts_gas: u64,
-    regular_gas: u64,
-    state_gas: u64,
-    bloom: Bloom,
-    /// Addresses and topics that are in the bloom already: they repeat within a block, and hashing them again costs
-    /// more than all other record keeping.
-    in_bloom: (HashSet<Address>, HashSet<B256>),
-}
-
-impl Sums {
-    fn add(&mut self, run: &Run) {
-        let gas = run.result.gas();
-        self.receipts_gas = self.receipts_gas.saturating_add(gas.tx_gas_used());
-        self.regular_gas = self.regular_gas.saturating_add(gas.block_regular_gas_used());
-        self.state_gas = self.state_gas.saturating_add(gas.block_state_gas_used());
-        for log in run.result.logs() {
-            if self.in_bloom.0.insert(log.address) {
-                self.bloom.accrue(BloomInput::Raw(log.address.as_slice()));
-            }
-            for topic in log.topics() {
-                if self.in_bloom.1.insert(*topic) {
-                    self.bloom.accrue(BloomInput::Raw(topic.as_slice()));
-                }
-            }
-        }
-    }
-
-    /// Gas as the header counts it: the receipts' sum, and from Amsterdam on the larger of the two kinds of gas
-    /// before refunds (EIP-7778, EIP-8037).
-    fn block_gas(&self, spec: SpecId) -> u64 {
-        if spec.is_enabled_in(SpecId::AMSTERDAM) {
-            self.regular_gas.max(self.state_gas)
-        } else {
-            self.receipts_gas
-        }
-    }
-}
-
 fn run_block(
     db: Db,
     block: &Block,
     rules: &BlockRules,
-    views: &Views,
+    watch: &Watch,
 ) -> Result<(BlockReplay, Db), ReplayError> {
     let mut machine = Machine::new(db, machine::block_env(block, rules), rules, Mode::Mined);
     begin_block(&mut machine, block, rules)?;
-    let replayed = run_transactions(&mut machine, block, rules, views)?;
+    let replayed = run_transactions(&mut machine, block, rules, watch)?;
     end_block(&mut machine, block, rules)?;
     Ok((replayed, machine.into_db()))
-}
-
-/// The transactions of a block, compared with their receipts and, in sum, with the header.
-pub(crate) fn run_transactions(
-    machine: &mut Machine,
-    block: &Block,
-    rules: &BlockRules,
-    views: &Views,
-) -> Result<BlockReplay, ReplayError> {
-    let mut executions = Vec::with_capacity(block.transactions.len());
-    let mut mismatches = Vec::new();
-    let mut sums = Sums::default();
-    for (index, transaction) in (0u32..).zip(&block.transactions) {
-        let at = TxRef { chain_id: block.chain_id, block: block.block_ref(), index, hash: transaction.hash };
-        let execution = match machine.run(transaction.hash, machine::tx_env(transaction))? {
-            Attempt::Ran(mut run) => {
-                sums.add(&run);
-                let facts = machine::execution(at, block.timestamp_s, transaction.clone(), &mut run);
-                compare_receipt(block, index, &facts, &mut mismatches);
-                read_views(machine, facts, run.state, views)?
-            }
-            Attempt::Refused(reason) => {
-                let reason = format!("refused by the rules of {}: {reason}", rules.spec);
-                mismatches.push(Mismatch {
-                    index: Some(index),
-                    tx_hash: Some(transaction.hash),
-                    what: reason.clone(),
-                });
-                // Nothing is known of what it really did.
-                Execution {
-                    truncated: true,
-                    ..machine::refused(at, block.timestamp_s, transaction.clone(), reason)
-                }
-            }
-        };
-        executions.push(execution);
-    }
-    let gas_used = sums.block_gas(rules.spec);
-    compare_header(block, gas_used, &sums.bloom, &mut mismatches);
-    Ok(BlockReplay { executions, gas_used, mismatches })
-}
-
-/// Asks the views on the state before the transaction, commits it, and asks again.
-pub(crate) fn read_views(
-    machine: &mut Machine,
-    mut execution: Execution,
-    state: revm::state::EvmState,
-    views: &Views,
-) -> Result<Execution, ReplayError> {
-    let mut calls = views(&execution);
-    if calls.len() > MAX_VIEWS {
-        calls.truncate(MAX_VIEWS);
-        execution.truncated = true;
-    }
-    let mut before = Vec::with_capacity(calls.len());
-    for call in &calls {
-        before.push(answer(machine, call)?);
-    }
-    machine.commit(state);
-    for (call, before) in calls.into_iter().zip(before) {
-        let after = answer(machine, &call)?;
-        execution.views.push(ViewReading { call, before, after });
-    }
-    Ok(execution)
-}
-
-/// A view's answer. What a witness does not contain cannot be answered, which is no fault of the replay: a witness
-/// holds what its own transactions touched and no more.
-pub(crate) fn answer(machine: &mut Machine, call: &ViewCall) -> Result<Option<Bytes>, ReplayError> {
-    match machine.view(call) {
-        Err(error) if is_witness_gap(&error) => Ok(None),
-        other => other,
-    }
-}
-
-pub(crate) fn compare_receipt(
-    block: &Block,
-    index: u32,
-    execution: &Execution,
-    mismatches: &mut Vec<Mismatch>,
-) {
-    let Some(outcome) = usize::try_from(index).ok().and_then(|index| block.outcomes.get(index)) else {
-        return;
-    };
-    let mut note = |what| {
-        mismatches.push(Mismatch { index: Some(index), tx_hash: Some(execution.tx.hash), what });
-    };
-    if execution.gas_used != outcome.gas_used {
-        note(format!("gas used {}, receipt states {}", execution.gas_used, outcome.gas_used));
-    }
-    if let Some(success) = outcome.success
-        && execution.status.is_success() != success
-    {
-        note(format!("success {}, receipt states {success}", execution.status.is_success()));
-    }
-}
-
-pub(crate) fn compare_header(block: &Block, gas_used: u64, bloom: &Bloom, mismatches: &mut Vec<Mismatch>) {
-    let mut note = |what| mismatches.push(Mismatch { index: None, tx_hash: None, what });
-    if gas_used != block.gas_used {
-        note(format!("block gas used {gas_used}, header states {}", block.gas_used));
-    }
-    if *bloom != block.logs_bloom {
-        note(format!("logs bloom {bloom}, header states {}", block.logs_bloom));
-    }
 }
 
 /// Only what was verified is carried, only where every change of state is modelled, and only within the bounds.
@@ -407,6 +225,8 @@ fn prefetch(node: &NodeState, db: &Db, block: &Block) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watch::no_views;
+    use alloy_primitives::{B256, Bloom};
     use cordon_model::block::{Withdrawal, Witness, WitnessAccount};
     use revm::Database as _;
 
@@ -446,7 +266,7 @@ mod tests {
     fn withdrawals_are_part_of_the_state_that_is_carried() {
         let block = empty_block();
         let rules = Rules::new(ChainId(1), None).unwrap().resolve(block.number, block.timestamp_s);
-        let (replayed, mut db) = run_block(state(), &block, &rules, &no_views()).unwrap();
+        let (replayed, mut db) = run_block(state(), &block, &rules, &Watch::everything(no_views())).unwrap();
         assert_eq!(db.basic(VALIDATOR).unwrap().unwrap().balance, U256::from(3_000_000_005u64));
         assert!(may_carry(&rules, &replayed, &db));
     }
@@ -455,7 +275,7 @@ mod tests {
     fn state_is_carried_only_where_every_change_is_modelled() {
         let block = empty_block();
         let mainnet = Rules::new(ChainId(1), None).unwrap();
-        let replayed = BlockReplay { executions: Vec::new(), gas_used: 0, mismatches: Vec::new() };
+        let replayed = BlockReplay::default();
         assert!(may_carry(&mainnet.resolve(15_537_394, 1_663_224_179), &replayed, &state()));
         // Proof of work pays rewards that a block does not state.
         assert!(!may_carry(&mainnet.resolve(15_537_393, 1_663_224_161), &replayed, &state()));

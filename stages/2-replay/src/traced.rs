@@ -17,7 +17,9 @@ pub use error::TraceError;
 
 use crate::error::ReplayError;
 use crate::machine::MAX_VIEWS;
-use crate::replay::{BlockReplay, Views, compare_header, compare_receipt, in_worker};
+use crate::block_run::{BlockReplay, compare_header, compare_receipt};
+use crate::replay::in_worker;
+use crate::watch::{Views, Watch};
 use alloy_primitives::{B256, Bloom};
 use alloy_provider::{DynProvider, Provider};
 use alloy_transport::TransportError;
@@ -83,7 +85,7 @@ impl Traced {
     /// # Errors
     /// [`ReplayError::Trace`] where the node does not answer, or not with the traces of this block;
     /// [`ReplayError::WrongChain`] for a block of another chain, [`ReplayError::NoRuntime`] outside a tokio runtime.
-    pub async fn replay(&self, block: Arc<Block>, views: Views) -> Result<BlockReplay, ReplayError> {
+    pub async fn replay(&self, block: Arc<Block>, watch: Watch) -> Result<BlockReplay, ReplayError> {
         if block.chain_id != self.chain_id {
             let (number, expected, found) = (block.number, self.chain_id, block.chain_id);
             return Err(ReplayError::WrongChain { number, expected, found });
@@ -101,16 +103,24 @@ impl Traced {
             ),
         )?;
         let hash = block.hash;
-        let (mut replayed, diffs, asked) = in_worker(move || {
+        let (mut replayed, diffs, asked, interest) = in_worker(move || {
             let (mut replayed, diffs) = convert(&block, calls.get(), diffs.get())?;
-            let asked = replayed.executions.iter_mut().map(|execution| wanted(execution, &views)).collect();
-            Ok((replayed, diffs, asked))
+            let ask = |execution: &mut Execution| match watch.interest.wants_traced(execution) {
+                true => wanted(execution, &watch.views),
+                false => Vec::new(),
+            };
+            let asked = replayed.executions.iter_mut().map(ask).collect();
+            Ok((replayed, diffs, asked, watch.interest))
         })
         .await?;
         let readings = views::read(&self.provider, hash, &diffs, asked, LIMITS).await?;
         for (execution, readings) in replayed.executions.iter_mut().zip(readings) {
             execution.views = readings;
         }
+        let all = replayed.executions.len();
+        replayed.executions.retain(|execution| interest.wants_traced(execution));
+        let skipped = all.saturating_sub(replayed.executions.len());
+        replayed.skipped = u64::try_from(skipped).unwrap_or(u64::MAX);
         Ok(replayed)
     }
 
@@ -244,7 +254,8 @@ fn compared(block: &Block, executions: Vec<Execution>) -> BlockReplay {
     let mut gas_used = 0u64;
     let mut bloom = Bloom::ZERO;
     for (index, execution) in (0u32..).zip(&executions) {
-        compare_receipt(block, index, execution, &mut mismatches);
+        let came_to = (execution.gas_used, execution.status.is_success());
+        compare_receipt(block, (index, execution.tx.hash), came_to, &mut mismatches);
         gas_used = gas_used.saturating_add(execution.gas_used);
         for log in &execution.logs {
             bloom.accrue_raw_log(log.address, &log.topics);
@@ -253,5 +264,5 @@ fn compared(block: &Block, executions: Vec<Execution>) -> BlockReplay {
     // Where a bound cut, logs are missing that the header counts; the executions say so themselves.
     let cut = executions.iter().any(|execution| execution.truncated);
     compare_header(block, gas_used, if cut { &block.logs_bloom } else { &bloom }, &mut mismatches);
-    BlockReplay { executions, gas_used, mismatches }
+    BlockReplay { executions, skipped: 0, gas_used, mismatches }
 }

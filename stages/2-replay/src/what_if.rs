@@ -6,16 +6,19 @@
 //! Checks of fee, nonce and sender are off, so that any authority can be simulated; the value that a call sends must
 //! be there, and a sender without it fails as on the chain.
 
+use crate::block_run::{answer, read_views};
 use crate::error::ReplayError;
 use crate::machine::{self, Attempt, Machine, Mode};
 use crate::protocol::begin_block;
-use crate::replay::{Views, answer, check_chain, in_worker, no_views, read_views, witness_db};
+use crate::recorder::facts::refused;
+use crate::replay::{check_chain, in_worker, witness_db};
 use crate::rules::{BlockRules, Rules};
 use crate::state::{Codes, Db, NodeState, Source, analysed};
+use crate::watch::{Views, no_views};
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_provider::DynProvider;
 use cordon_model::block::{Block, Transaction};
-use cordon_model::execution::{Execution, ViewCall};
+use cordon_model::execution::{Detail, Execution, ViewCall};
 use cordon_model::plan::Call;
 use cordon_model::units::{BlockRef, TxRef};
 use revm::Database as _;
@@ -161,7 +164,7 @@ impl Fork {
         let call = call.clone();
         self.job(move |inner| {
             let transaction = inner.synthetic(from, call);
-            inner.execute(transaction, &no_views())
+            inner.execute(transaction, &no_views(), Detail::Watch)
         })
         .await
     }
@@ -177,7 +180,20 @@ impl Fork {
         views: Views,
     ) -> Result<Execution, ReplayError> {
         let transaction = transaction.clone();
-        self.job(move |inner| inner.execute(transaction, &views)).await
+        self.job(move |inner| inner.execute(transaction, &views, Detail::Watch)).await
+    }
+
+    /// The same with everything recorded that forensics asks for, which costs more time and memory.
+    ///
+    /// # Errors
+    /// As [`Fork::transaction`].
+    pub async fn transaction_in_full(
+        &mut self,
+        transaction: &Transaction,
+        views: Views,
+    ) -> Result<Execution, ReplayError> {
+        let transaction = transaction.clone();
+        self.job(move |inner| inner.execute(transaction, &views, Detail::Full)).await
     }
 
     /// Answers a view call; `None` where it fails, or where it leads outside a witness.
@@ -274,7 +290,12 @@ impl Inner {
         outcome
     }
 
-    fn execute(&mut self, transaction: Transaction, views: &Views) -> Result<Execution, ReplayError> {
+    fn execute(
+        &mut self,
+        transaction: Transaction,
+        views: &Views,
+        detail: Detail,
+    ) -> Result<Execution, ReplayError> {
         let number = u64::try_from(self.env.number).unwrap_or(u64::MAX);
         let timestamp_s = u64::try_from(self.env.timestamp).unwrap_or(u64::MAX);
         let at = TxRef {
@@ -286,13 +307,16 @@ impl Inner {
         self.sequence = self.sequence.saturating_add(1);
         // A blob fee cap cannot be met or missed where no fee is charged.
         let env = TxEnv { max_fee_per_blob_gas: u128::MAX, ..machine::tx_env(&transaction) };
-        self.with_machine(|machine| match machine.run(transaction.hash, env)? {
-            Attempt::Ran(mut run) => {
-                let facts = machine::execution(at, timestamp_s, transaction, &mut run);
-                read_views(machine, facts, run.state, views)
-            }
-            Attempt::Refused(reason) => {
-                Ok(machine::refused(at, timestamp_s, transaction, format!("refused: {reason}")))
+        self.with_machine(|machine| {
+            machine.record(detail);
+            match machine.run(transaction.hash, env)? {
+                Attempt::Ran(mut run) => {
+                    let facts = machine.facts(at, timestamp_s, transaction, &mut run);
+                    read_views(machine, facts, run.state, views)
+                }
+                Attempt::Refused(reason) => {
+                    Ok(refused(at, timestamp_s, transaction, format!("refused: {reason}")))
+                }
             }
         })
     }

@@ -54,6 +54,13 @@ impl DetectorSet {
         self.watched.iter().map(|watched| &watched.protocol)
     }
 
+    /// Every address whose touch makes a transaction worth a look: protected contracts, and the vaults by whose rate
+    /// shares are priced.
+    #[must_use]
+    pub fn watched(&self) -> AddressSet {
+        self.watched.iter().flat_map(|watched| watched.addresses.iter().copied()).collect()
+    }
+
     /// True where the transaction succeeded and touched something that a protocol names. A record that was cut counts
     /// as touching: what is missing may be the part that matters.
     #[must_use]

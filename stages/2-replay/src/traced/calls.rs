@@ -4,7 +4,7 @@
 //! Must never: build what it then drops. A trace of a million calls is skipped over, not stored.
 
 use super::json::{Text, Traced};
-use crate::inspector::{MAX_DATA_BYTES, MAX_FRAMES, MAX_LOGS};
+use crate::recorder::bounds::{MAX_DATA_BYTES, MAX_FRAMES, MAX_LOGS};
 use alloy_primitives::{Address, B256, Bytes, U64, U256, hex};
 use cordon_model::execution::FrameKind;
 use serde::Deserialize;

@@ -6,7 +6,7 @@
 
 use super::calls::{CallTree, TracedCall, TracedKind, TracedLog};
 use super::diff::{StateDiff, hash_of};
-use crate::inspector::MAX_TRANSFERS;
+use crate::recorder::bounds::MAX_TRANSFERS;
 use crate::transfers::token_move;
 use alloy_primitives::{Address, Bytes, U256, keccak256};
 use cordon_model::execution::{Creation, Destruction, Frame, FrameKind, Log, Status, Transfer};

@@ -3,8 +3,9 @@
 use crate::fixtures;
 use alloy_primitives::{Address, Bytes, U256};
 use cordon_model::execution::{Execution, Frame, FrameKind, Status};
-use cordon_replay::{Rules, Totals, bench, no_views, replay_witness};
+use cordon_replay::{Prepared, Rules, Totals, Watch, no_views, replay_witness};
 use serde_json::Value;
+use std::sync::Arc;
 
 const CHAINS: [&str; 4] = ["ethereum", "linea", "optimism", "scroll"];
 
@@ -17,7 +18,7 @@ fn every_archived_block_is_reproduced() {
         let before = totals;
         for path in fixtures::files(&archive, chain) {
             let block = fixtures::load(&path);
-            match totals.add(&block, &no_views()) {
+            match totals.add(&block, &Watch::everything(no_views())) {
                 Ok(replay) => {
                     for mismatch in &replay.mismatches {
                         wrong.push(format!("{chain}/{}: {mismatch:?}", block.number));
@@ -95,7 +96,7 @@ fn same_frame(execution: &Execution, ours: &Frame, theirs: &Value) {
 fn frames_equal_those_that_a_node_traced() {
     let Some(archive) = fixtures::archive() else { return };
     let json = fixtures::json(&archive.join("ethereum/22244135.json.zst"));
-    let replay = replay_witness(&fixtures::block(&json), &no_views()).unwrap();
+    let replay = replay_witness(&fixtures::block(&json), &Watch::everything(no_views())).unwrap();
     let traces = json["referenceCallTrace"].as_array().unwrap();
     assert_eq!(replay.executions.len(), traces.len());
     let mut compared = 0;
@@ -112,12 +113,20 @@ fn frames_equal_those_that_a_node_traced() {
 }
 
 #[test]
-fn the_benchmark_measures_both_sides_on_the_same_gas() {
+fn a_prepared_block_runs_bare_and_watched_on_the_same_gas() {
     let Some(archive) = fixtures::archive() else { return };
-    let blocks: Vec<_> =
-        fixtures::files(&archive, "ethereum").iter().rev().take(5).map(|path| fixtures::load(path)).collect();
-    let report = bench(&blocks, 3).unwrap();
-    println!("{report:?}: bare {}, replay {}", report.bare_mgas_per_s(), report.replay_mgas_per_s());
-    assert_eq!(report.gas_used, blocks.iter().map(|block| block.gas_used).sum::<u64>());
-    assert!(report.bare_ns > 0 && report.replay_ns > 0);
+    let watch = Watch::everything(no_views());
+    for path in fixtures::files(&archive, "ethereum").iter().rev().take(3) {
+        let mut block = fixtures::load(path);
+        let prepared = Prepared::new(Arc::new(block.clone())).unwrap();
+        let (lap, replay) = prepared.watched(&watch).unwrap();
+        assert_eq!(replay.mismatches, []);
+        assert_eq!(replay.executions.len(), block.transactions.len());
+        assert!(prepared.bare().unwrap().cpu_ns > 0 && lap.cpu_ns > 0);
+        assert_eq!(prepared.each(&watch).unwrap().len(), block.transactions.len());
+        // The time of an execution that does not reach the header's gas is not handed out.
+        block.gas_used += 1;
+        let wrong = Prepared::new(Arc::new(block)).unwrap();
+        assert!(wrong.bare().is_err() && wrong.watched(&watch).is_err() && wrong.each(&watch).is_err());
+    }
 }

@@ -66,8 +66,20 @@ pub(crate) const COUNTER: &[u8] = &hex!(
     "5b 6000 54 6000 52 6020 6000 f3"       // return sload(0)
 );
 
-/// Emits empty logs until its gas is gone.
-pub(crate) const LOG_FLOOD: &[u8] = &hex!("5b 6000 6000 a0 6000 56");
+/// Repeats some instructions, which leave the stack as it was, until little gas is left, and stops.
+pub(crate) fn flood(instructions: &[u8]) -> Vec<u8> {
+    // 0x00: ...; if gas > 100,000 goto 0x00; stop
+    [&hex!("5b")[..], instructions, &hex!("62 0186a0 5a 11 6000 57 00")].concat()
+}
+
+/// Emits an empty log.
+pub(crate) const EMIT: &[u8] = &hex!("6000 6000 a0");
+/// Calls an account without code in a static call, with what gas there is.
+pub(crate) const CALL_NOBODY: &[u8] = &hex!("6000 6000 6000 6000 61dead 5a fa 50");
+/// Writes one to slot 0.
+pub(crate) const WRITE: &[u8] = &hex!("6001 6000 55");
+/// Reads slot 0.
+pub(crate) const READ: &[u8] = &hex!("6000 54 50");
 
 /// Passes one megabyte of memory on to an account without code, sixteen times, and stops.
 pub(crate) const DATA_FLOOD: &[u8] = &hex!(

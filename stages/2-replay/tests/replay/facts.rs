@@ -6,7 +6,7 @@ use cordon_model::block::{Block, Outcome};
 use cordon_model::execution::{AccessKind, Execution, FrameKind, Status, ViewCall};
 use cordon_model::units::Asset;
 use cordon_replay::{
-    MAX_DATA_BYTES, MAX_LOGS, ReplayError, RulesError, StateError, ask, no_views, replay_witness,
+    MAX_DATA_BYTES, ReplayError, RulesError, StateError, Watch, ask, no_views, replay_witness,
 };
 use std::sync::Arc;
 
@@ -14,8 +14,12 @@ const VAULT: Address = Address::repeat_byte(0x11);
 const THIEF: Address = Address::repeat_byte(0x22);
 const OTHER: Address = Address::repeat_byte(0x33);
 
+fn all() -> Watch {
+    Watch::everything(no_views())
+}
+
 fn first(block: &Block) -> Execution {
-    replay_witness(block, &no_views()).unwrap().executions.remove(0)
+    replay_witness(block, &all()).unwrap().executions.remove(0)
 }
 
 #[test]
@@ -139,7 +143,7 @@ fn views_are_answered_before_and_after_each_transaction() {
     let view = ViewCall { target: VAULT, input: Bytes::from_static(&[1]) };
     let state = State::new().contract(VAULT, COUNTER, &[(0, 5)]);
     let block = state.block(vec![transaction(VAULT, 0, 0), transaction(VAULT, 0, 1)]);
-    let replay = replay_witness(&block, &ask(vec![view.clone()])).unwrap();
+    let replay = replay_witness(&block, &Watch::everything(ask(vec![view.clone()]))).unwrap();
     let read: Vec<_> = replay.executions.iter().map(|e| e.view(&view).unwrap().words().unwrap()).collect();
     assert_eq!(read, [(wei(5), wei(6)), (wei(6), wei(7))]);
 }
@@ -152,7 +156,7 @@ fn views_can_depend_on_the_execution_and_may_fail() {
         let touched = execution.frames[0].address;
         vec![ViewCall { target: touched, input: Bytes::from_static(&[1]) }]
     });
-    let replay = replay_witness(&block, &views).unwrap();
+    let replay = replay_witness(&block, &Watch::everything(views)).unwrap();
     assert_eq!(replay.executions[0].views[0].words(), Some((wei(5), wei(6))));
     assert_eq!((&replay.executions[1].views[0].before, &replay.executions[1].views[0].after), (&None, &None));
 }
@@ -162,11 +166,11 @@ fn differences_from_the_receipts_and_the_header_are_reported() {
     let mut block = State::new().balance(OTHER, 1).block(vec![transaction(OTHER, 1, 0)]);
     block.gas_used = 21_000;
     block.outcomes = vec![Outcome { success: Some(true), gas_used: 21_000 }];
-    assert_eq!(replay_witness(&block, &no_views()).unwrap().mismatches, []);
+    assert_eq!(replay_witness(&block, &all()).unwrap().mismatches, []);
 
     block.gas_used = 21_001;
     block.outcomes = vec![Outcome { success: Some(false), gas_used: 20_999 }];
-    let wrong = replay_witness(&block, &no_views()).unwrap().mismatches;
+    let wrong = replay_witness(&block, &all()).unwrap().mismatches;
     let indices: Vec<_> = wrong.iter().map(|mismatch| mismatch.index).collect();
     assert_eq!(indices, [Some(0), Some(0), None]);
     assert!(wrong[0].what.contains("21000") && wrong[0].what.contains("20999"), "{}", wrong[0].what);
@@ -176,7 +180,7 @@ fn differences_from_the_receipts_and_the_header_are_reported() {
 fn a_transaction_that_the_rules_refuse_is_a_mismatch_and_not_clean() {
     let block =
         State::new().balance(OTHER, 1).block(vec![transaction(OTHER, 1, 7), transaction(OTHER, 1, 0)]);
-    let replay = replay_witness(&block, &no_views()).unwrap();
+    let replay = replay_witness(&block, &all()).unwrap();
     assert!(replay.mismatches[0].what.contains("Osaka"), "{:?}", replay.mismatches);
     assert!(replay.executions[0].truncated && !replay.executions[0].status.is_success());
     assert!(replay.executions[1].status.is_success(), "the next transaction is not affected");
@@ -185,7 +189,7 @@ fn a_transaction_that_the_rules_refuse_is_a_mismatch_and_not_clean() {
 #[test]
 fn a_gap_in_the_witness_is_an_error_and_never_zero() {
     let state = State::new().contract(VAULT, COUNTER, &[]);
-    let error = replay_witness(&state.block(vec![transaction(VAULT, 0, 0)]), &no_views()).unwrap_err();
+    let error = replay_witness(&state.block(vec![transaction(VAULT, 0, 0)]), &all()).unwrap_err();
     assert!(
         matches!(&error, ReplayError::State { address: Some(VAULT), source: StateError::NotInWitness, .. }),
         "{error:?}"
@@ -196,7 +200,7 @@ fn a_gap_in_the_witness_is_an_error_and_never_zero() {
 #[test]
 fn a_witness_with_an_unknown_hardfork_is_refused() {
     let block = State::new().hardfork("Fusaka").block(vec![]);
-    let error = replay_witness(&block, &no_views()).unwrap_err();
+    let error = replay_witness(&block, &all()).unwrap_err();
     assert!(matches!(error, ReplayError::Rules(RulesError::UnknownHardfork { .. })), "{error:?}");
 }
 
@@ -204,16 +208,7 @@ fn a_witness_with_an_unknown_hardfork_is_refused() {
 fn a_block_without_any_state_is_refused() {
     let mut block = State::new().block(vec![]);
     block.witness = None;
-    assert!(matches!(replay_witness(&block, &no_views()), Err(ReplayError::NoState { number: 24_000_000 })));
-}
-
-#[test]
-fn a_flood_of_logs_is_cut_and_flagged() {
-    let state = State::new().contract(VAULT, LOG_FLOOD, &[]);
-    let execution = first(&state.block(vec![transaction(VAULT, 0, 0)]));
-    assert!(execution.truncated);
-    assert!(execution.logs.len() <= MAX_LOGS);
-    assert!(matches!(&execution.status, Status::Halt { reason } if reason.contains("OutOfGas")));
+    assert!(matches!(replay_witness(&block, &all()), Err(ReplayError::NoState { number: 24_000_000 })));
 }
 
 #[test]

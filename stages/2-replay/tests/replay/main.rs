@@ -15,6 +15,8 @@ mod facts;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
+mod floods;
+#[cfg(test)]
 mod fork;
 #[cfg(test)]
 #[path = "../../../../bin/cordon/tests/node/market.rs"]

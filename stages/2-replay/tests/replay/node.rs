@@ -8,7 +8,7 @@ use cordon_model::block::{Block, Outcome, Transaction};
 use cordon_model::execution::ViewCall;
 use cordon_model::units::ChainId;
 use cordon_range::{Call, Chain};
-use cordon_replay::{Fork, ReplayError, Replayer, Rules, StateError, ask, no_views};
+use cordon_replay::{Fork, ReplayError, Replayer, Rules, StateError, Watch, ask, no_views};
 use std::sync::Arc;
 
 const VAULT: Address = Address::repeat_byte(0x11);
@@ -99,7 +99,8 @@ async fn blocks_of_a_node_are_reproduced_on_a_runtime_with_one_thread() {
         chain.submit_as(ALICE, Call::new(COUNTER_AT, Bytes::new())).unwrap();
         chain.submit_as(ALICE, Call::new(THIEF, Bytes::new())).unwrap();
         chain.mine();
-        let replay = replayer.replay(newest(&chain).await, ask(vec![count()])).await.unwrap();
+        let replay =
+            replayer.replay(newest(&chain).await, Watch::everything(ask(vec![count()]))).await.unwrap();
         assert_eq!(replay.mismatches, []);
         assert_eq!(replay.executions.len(), 2);
         let read = replay.executions[0].view(&count()).unwrap().words();
@@ -115,13 +116,13 @@ async fn a_verified_post_state_is_carried_so_that_the_node_is_not_asked_again() 
     chain.submit_as(ALICE, Call::new(COUNTER_AT, Bytes::new())).unwrap();
     chain.mine();
     // The view makes its caller, the zero address, part of what is known.
-    replayer.replay(newest(&chain).await, ask(vec![count()])).await.unwrap();
+    replayer.replay(newest(&chain).await, Watch::everything(ask(vec![count()]))).await.unwrap();
 
     chain.submit_as(ALICE, Call::new(COUNTER_AT, Bytes::new())).unwrap();
     chain.mine();
     let block = newest(&chain).await;
     chain.set_offline(true);
-    let replay = replayer.replay(block, no_views()).await.unwrap();
+    let replay = replayer.replay(block, Watch::everything(no_views())).await.unwrap();
     assert_eq!(replay.mismatches, []);
     let head = replayer.fork_head().unwrap();
     assert_eq!(U256::from_be_slice(&head.view(&count()).await.unwrap().unwrap()), wei(2));
@@ -135,10 +136,10 @@ async fn a_node_out_of_reach_is_a_typed_error() {
     let block = newest(&chain).await;
     chain.set_offline(true);
     let mut replayer = Replayer::for_node(chain.provider(), rules(&chain));
-    let error = replayer.replay(block.clone(), no_views()).await.unwrap_err();
+    let error = replayer.replay(block.clone(), Watch::everything(no_views())).await.unwrap_err();
     assert!(matches!(&error, ReplayError::State { source: StateError::Node(_), .. }), "{error:?}");
     chain.set_offline(false);
-    assert_eq!(replayer.replay(block, no_views()).await.unwrap().mismatches, []);
+    assert_eq!(replayer.replay(block, Watch::everything(no_views())).await.unwrap().mismatches, []);
 }
 
 #[tokio::test]
@@ -148,12 +149,12 @@ async fn after_a_reorganisation_the_carried_state_is_not_used() {
     for _ in 0..2 {
         chain.submit_as(ALICE, Call::new(COUNTER_AT, Bytes::new())).unwrap();
         chain.mine();
-        replayer.replay(newest(&chain).await, no_views()).await.unwrap();
+        replayer.replay(newest(&chain).await, Watch::everything(no_views())).await.unwrap();
     }
     chain.reorg(1).unwrap();
     chain.submit_as(ALICE, Call::new(COUNTER_AT, Bytes::new())).unwrap();
     chain.mine();
-    let replay = replayer.replay(newest(&chain).await, ask(vec![count()])).await.unwrap();
+    let replay = replayer.replay(newest(&chain).await, Watch::everything(ask(vec![count()]))).await.unwrap();
     assert_eq!(replay.mismatches, []);
     assert_eq!(replay.executions[0].views[0].words(), Some((wei(1), wei(2))));
 }
@@ -166,7 +167,7 @@ async fn a_header_that_disagrees_is_reported_and_its_state_is_not_carried() {
     chain.mine();
     let mut block = Block::clone(&*newest(&chain).await);
     block.gas_used += 1;
-    let replay = replayer.replay(Arc::new(block), no_views()).await.unwrap();
+    let replay = replayer.replay(Arc::new(block), Watch::everything(no_views())).await.unwrap();
     assert_eq!(replay.mismatches.len(), 1);
     assert!(replayer.fork_head().is_none());
 }
@@ -198,6 +199,6 @@ async fn a_block_of_another_chain_is_refused() {
     chain.mine();
     let other = Rules::new(ChainId(1), None).unwrap();
     let mut replayer = Replayer::for_node(chain.provider(), other);
-    let error = replayer.replay(newest(&chain).await, no_views()).await.unwrap_err();
+    let error = replayer.replay(newest(&chain).await, Watch::everything(no_views())).await.unwrap_err();
     assert!(matches!(error, ReplayError::WrongChain { .. }), "{error:?}");
 }

@@ -8,7 +8,7 @@ use alloy_primitives::{Address, Bytes, hex};
 use alloy_provider::{DynProvider, Provider as _, ProviderBuilder};
 use cordon_model::execution::{Detail, Execution, FrameKind, Status, ViewCall};
 use cordon_model::units::ChainId;
-use cordon_replay::{BlockReplay, ReplayError, Replayer, Rules, TraceError, ask, no_views};
+use cordon_replay::{BlockReplay, ReplayError, Replayer, Rules, TraceError, ask, no_views, Watch};
 use serde_json::json;
 
 const ANVIL: ChainId = ChainId(31_337);
@@ -99,10 +99,11 @@ impl Scene {
         let block = block_of(&self.provider, ANVIL, number).await;
         let rules = Rules::new(ANVIL, Some("osaka")).unwrap();
         let views = ask(vec![self.count(), ViewCall { target: self.accounts[9], input: Bytes::new() }]);
+        let watch = Watch::everything(views);
         let mut local = Replayer::for_node(self.provider.clone(), rules);
-        let local = local.replay(block.clone(), views.clone()).await.unwrap();
+        let local = local.replay(block.clone(), watch.clone()).await.unwrap();
         let mut traced = Replayer::for_traces(self.provider.clone(), ANVIL);
-        let traced_replay = traced.replay(block, views).await.unwrap();
+        let traced_replay = traced.replay(block, watch).await.unwrap();
         assert!(traced.fork_head().is_none());
         assert_eq!(local.mismatches, []);
         assert_eq!(traced_replay.mismatches, []);
@@ -268,18 +269,18 @@ async fn blocks_that_the_node_does_not_know_are_an_error_with_the_method() {
     let mut other = (*block).clone();
     other.hash = alloy_primitives::B256::repeat_byte(9);
     let mut traced = Replayer::for_traces(scene.provider.clone(), ANVIL);
-    let error = traced.replay(other.into(), no_views()).await.unwrap_err();
+    let error = traced.replay(other.into(), Watch::everything(no_views())).await.unwrap_err();
     assert!(error.to_string().starts_with("debug_traceBlockByHash("), "{error}");
 
     let mut other = (*block).clone();
     other.transactions[0].hash = alloy_primitives::B256::repeat_byte(9);
-    let error = traced.replay(other.into(), no_views()).await.unwrap_err();
+    let error = traced.replay(other.into(), Watch::everything(no_views())).await.unwrap_err();
     let ReplayError::Trace(TraceError::Malformed { place, reason, .. }) = &error else { panic!("{error:?}") };
     assert!(place.starts_with("[0]") && reason.contains("expected 0x0909"), "{place}: {reason}");
 
     let mut other = (*block).clone();
     (other.gas_used, other.outcomes[0].gas_used) = (1, 2);
     other.outcomes[0].success = Some(false);
-    let replay = traced.replay(other.into(), no_views()).await.unwrap();
+    let replay = traced.replay(other.into(), Watch::everything(no_views())).await.unwrap();
     assert_eq!(replay.mismatches.len(), 3, "{:?}", replay.mismatches);
 }

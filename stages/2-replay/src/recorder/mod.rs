@@ -1,0 +1,334 @@
+//! The recorder that rides along with an execution and notes what it does, on one sequence.
+//!
+//! In: call frames as they open and close ([`evm`]), and the few instructions that leave a fact ([`instructions`]).
+//! Out: raw notes, from which [`facts`] makes an execution where somebody wants it. Every list has a bound
+//! ([`bounds`]), because a transaction can make hundreds of thousands of entries for little gas; where a bound cuts,
+//! the record is flagged. Must never: change the execution it watches, or do work per instruction that leaves no fact.
+//!
+//! It lives in the EVM's context and not behind revm's `Inspector`, whose loop asks before and after every single
+//! instruction and copies every log. The lists are kept from one transaction to the next and only emptied.
+
+pub(crate) mod bounds;
+pub(crate) mod evm;
+pub(crate) mod facts;
+mod instructions;
+
+use alloy_primitives::map::{B256Set, HashMap};
+use alloy_primitives::{Address, B256, U256};
+use bounds::Bounds;
+use cordon_model::execution::{AccessKind, Destruction, Detail, FrameKind, StorageAccess, Transfer};
+use cordon_model::units::Asset;
+use revm::interpreter::{InstructionResult, InterpreterResult};
+
+/// Entries that a list or table keeps room for when the next transaction begins. An ordinary transaction stays below;
+/// what a flood left behind is given back.
+const MAX_KEPT_ENTRIES: usize = 1_024;
+/// Bytes that the calldata buffer keeps room for, for the same reason.
+const MAX_KEPT_BYTES: usize = 256 << 10;
+
+/// In place of a frame's number: no frame, or one that a bound cut.
+const NO_FRAME: u32 = u32::MAX;
+
+/// The notes on one execution; see the module.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder {
+    detail: Detail,
+    bounds: Bounds,
+    frames: Vec<RawFrame>,
+    /// Open frames, [`NO_FRAME`] for one that the bound cut. At most as deep as the EVM's own stack of calls (1,024).
+    open: Vec<u32>,
+    /// Where the first logs of the journal came from; as long as the journal's list, up to the bound.
+    marks: Vec<Mark>,
+    /// Native coin alone; tokens are read off the logs.
+    transfers: Vec<Transfer>,
+    accesses: Accesses,
+    transient: Accesses,
+    destructions: Vec<Destruction>,
+    preimages: Preimages,
+    /// Calldata and return data of all frames, one after the other.
+    data: Vec<u8>,
+    seq: u32,
+    truncated: bool,
+}
+
+/// A call frame as it is noted: plain values, data as a place in the recorder's buffer.
+#[derive(Debug, Clone, Copy)]
+struct RawFrame {
+    parent: u32,
+    depth: u32,
+    enter_seq: u32,
+    exit_seq: u32,
+    opened: Opened,
+    input: Span,
+    output: Span,
+    gas_used: u64,
+    end: InstructionResult,
+    precompile: bool,
+}
+
+/// What is known of a frame when it opens.
+#[derive(Debug, Clone, Copy)]
+struct Opened {
+    kind: FrameKind,
+    caller: Address,
+    address: Address,
+    code_address: Address,
+    value_wei: U256,
+}
+
+/// A place in the recorder's buffer.
+#[derive(Debug, Clone, Copy, Default)]
+struct Span {
+    start: usize,
+    end: usize,
+}
+
+/// Where and when a log was made.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    seq: u32,
+    frame: u32,
+}
+
+/// Accesses of one kind of storage, in order.
+#[derive(Debug, Default)]
+struct Accesses {
+    list: Vec<StorageAccess>,
+    /// Last value that was noted for a slot within a frame.
+    noted: HashMap<(u32, U256), U256>,
+}
+
+/// What was hashed, each once.
+#[derive(Debug, Default)]
+struct Preimages {
+    list: Vec<RawPreimage>,
+    seen: B256Set,
+}
+
+/// Thirty-two or sixty-four hashed bytes.
+#[derive(Debug, Clone, Copy)]
+struct RawPreimage {
+    hash: B256,
+    bytes: [u8; 64],
+    len: usize,
+}
+
+/// An access as an instruction reports it.
+#[derive(Debug, Clone, Copy)]
+struct Access {
+    address: Address,
+    slot: U256,
+    kind: AccessKind,
+    before: U256,
+    value: U256,
+}
+
+impl Recorder {
+    /// Chooses how much is recorded from the next transaction on.
+    pub(crate) fn set_detail(&mut self, detail: Detail) {
+        self.detail = detail;
+        self.bounds = Bounds::of(detail);
+    }
+
+    pub(crate) fn detail(&self) -> Detail {
+        self.detail
+    }
+
+    /// True where a bound cut the record.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.truncated
+    }
+
+    /// Empties everything for the next transaction.
+    pub(crate) fn begin(&mut self) {
+        empty(&mut self.frames);
+        self.open.clear();
+        empty(&mut self.marks);
+        empty(&mut self.transfers);
+        self.accesses.begin();
+        self.transient.begin();
+        self.destructions.clear();
+        if !self.preimages.seen.is_empty() {
+            self.preimages = Preimages::default();
+        }
+        self.data.clear();
+        self.data.shrink_to(MAX_KEPT_BYTES);
+        self.seq = 0;
+        self.truncated = false;
+    }
+
+    fn next_seq(&mut self) -> u32 {
+        let seq = self.seq;
+        self.seq = seq.saturating_add(1);
+        seq
+    }
+
+    fn current(&self) -> u32 {
+        self.open.last().copied().unwrap_or(NO_FRAME)
+    }
+
+    /// Copies bytes into the buffer; nothing, and the flag, where the bound does not allow it.
+    fn keep(&mut self, bytes: &[u8]) -> Span {
+        let start = self.data.len();
+        if start.saturating_add(bytes.len()) > self.bounds.data_bytes {
+            self.truncated = true;
+            return Span::default();
+        }
+        self.data.extend_from_slice(bytes);
+        Span { start, end: self.data.len() }
+    }
+
+    fn enter(&mut self, opened: Opened, input: &[u8]) {
+        let enter_seq = self.next_seq();
+        let index = match u32::try_from(self.frames.len()) {
+            Ok(index) if self.frames.len() < self.bounds.frames => index,
+            _ => {
+                self.truncated = true;
+                self.open.push(NO_FRAME);
+                return;
+            }
+        };
+        // The input of the first frame is the transaction's own, which is at hand without a copy.
+        let input = if index == 0 { Span::default() } else { self.keep(input) };
+        self.frames.push(RawFrame {
+            parent: self.current(),
+            depth: u32::try_from(self.open.len()).unwrap_or(u32::MAX),
+            enter_seq,
+            exit_seq: enter_seq,
+            opened,
+            input,
+            output: Span::default(),
+            gas_used: 0,
+            end: InstructionResult::Stop,
+            precompile: false,
+        });
+        self.open.push(index);
+        if opened.kind == FrameKind::Call && !opened.value_wei.is_zero() {
+            self.pay(opened.caller, opened.address, opened.value_wei);
+        }
+    }
+
+    /// A creation's address, which is settled only after the creator's nonce was read.
+    fn created(&mut self, address: Address) {
+        let index = self.current();
+        let Some(frame) = self.frame_mut(index) else { return };
+        frame.opened.address = address;
+        frame.opened.code_address = address;
+        let (caller, value_wei) = (frame.opened.caller, frame.opened.value_wei);
+        if !value_wei.is_zero() {
+            self.pay(caller, address, value_wei);
+        }
+    }
+
+    fn leave(&mut self, result: &InterpreterResult, precompile: bool) {
+        let exit_seq = self.next_seq();
+        let Some(index) = self.open.pop().filter(|index| *index != NO_FRAME) else { return };
+        let output = self.keep(&result.output);
+        let Some(frame) = self.frame_mut(index) else { return };
+        frame.output = output;
+        frame.end = result.result;
+        frame.gas_used = result.gas.total_gas_spent();
+        frame.exit_seq = exit_seq;
+        frame.precompile = precompile;
+    }
+
+    fn frame_mut(&mut self, index: u32) -> Option<&mut RawFrame> {
+        self.frames.get_mut(usize::try_from(index).ok()?)
+    }
+
+    /// Notes where the journal's newest logs came from, and forgets those that a revert took back.
+    fn follow_logs(&mut self, journal_len: usize) {
+        if self.marks.len() > journal_len {
+            self.marks.truncate(journal_len);
+        }
+        let (wanted, frame) = (journal_len.min(self.bounds.logs), self.current());
+        while self.marks.len() < wanted {
+            let seq = self.next_seq();
+            self.marks.push(Mark { seq, frame });
+        }
+    }
+
+    fn pay(&mut self, from: Address, to: Address, amount_raw: U256) {
+        let (seq, frame) = (self.next_seq(), self.current());
+        if frame == NO_FRAME || self.transfers.len() >= self.bounds.transfers {
+            self.truncated = true;
+            return;
+        }
+        self.transfers.push(Transfer { seq, frame, asset: Asset::Native, from, to, amount_raw });
+    }
+
+    fn destroyed(&mut self, contract: Address, beneficiary: Address, balance_wei: U256) {
+        let (seq, frame) = (self.next_seq(), self.current());
+        if frame == NO_FRAME {
+            return;
+        }
+        // At most one per frame, so that the bound of the frames bounds them too.
+        self.destructions.push(Destruction { seq, frame, contract, beneficiary, balance_wei });
+        if !balance_wei.is_zero() && contract != beneficiary {
+            self.pay(contract, beneficiary, balance_wei);
+        }
+    }
+
+    #[inline]
+    fn storage(&mut self, access: Access) {
+        self.access(access, |recorder| &mut recorder.accesses);
+    }
+
+    #[inline]
+    fn transient(&mut self, access: Access) {
+        self.access(access, |recorder| &mut recorder.transient);
+    }
+
+    #[inline]
+    fn access(&mut self, access: Access, of: impl Fn(&mut Self) -> &mut Accesses) {
+        let frame = self.current();
+        // A list that is full stays so, and a frame that was cut is flagged already: no look at the table.
+        if frame == NO_FRAME || of(self).list.len() >= self.bounds.accesses {
+            self.truncated = true;
+            return;
+        }
+        if self.detail == Detail::Watch && of(self).is_known(frame, &access) {
+            return;
+        }
+        let seq = self.next_seq();
+        let Access { address, slot, kind, before, value } = access;
+        of(self).list.push(StorageAccess { seq, frame, address, slot, kind, before, value });
+    }
+
+    fn hashed(&mut self, bytes: &[u8], hash: B256) {
+        if self.preimages.list.len() >= self.bounds.preimages {
+            self.truncated = true;
+            return;
+        }
+        let mut kept = [0; 64];
+        let Some(place) = kept.get_mut(..bytes.len()) else { return };
+        place.copy_from_slice(bytes);
+        if self.preimages.seen.insert(hash) {
+            self.preimages.list.push(RawPreimage { hash, bytes: kept, len: bytes.len() });
+        }
+    }
+}
+
+impl Accesses {
+    fn begin(&mut self) {
+        empty(&mut self.list);
+        if self.noted.capacity() > MAX_KEPT_ENTRIES {
+            self.noted = HashMap::default();
+        } else {
+            self.noted.clear();
+        }
+    }
+
+    /// True for a read that finds what its frame already noted: it says nothing new. A read that finds another value
+    /// does (a callee changed it in between), and every write counts.
+    fn is_known(&mut self, frame: u32, access: &Access) -> bool {
+        let before = self.noted.insert((frame, access.slot), access.value);
+        access.kind == AccessKind::Read && before == Some(access.value)
+    }
+}
+
+/// Empties a list and gives back what a flood had it grow to.
+fn empty<T>(list: &mut Vec<T>) {
+    list.clear();
+    list.shrink_to(MAX_KEPT_ENTRIES);
+}

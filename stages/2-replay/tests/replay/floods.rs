@@ -1,0 +1,72 @@
+//! Transactions that make as many facts as gas can buy: each list is cut at its bound, and only what was really cut is
+//! flagged.
+
+use crate::contracts::*;
+use alloy_primitives::Address;
+use cordon_model::execution::{AccessKind, Detail, Execution};
+use cordon_replay::{MAX_ACCESSES, MAX_FRAMES, MAX_LOGS, Watch, no_views, replay_witness};
+
+const FLOOD: Address = Address::repeat_byte(0x11);
+const OUTER: Address = Address::repeat_byte(0x22);
+
+fn flooded(instructions: &[u8], detail: Detail) -> Execution {
+    let state = State::new().contract(FLOOD, &flood(instructions), &[(0, 7)]);
+    let watch = Watch::everything(no_views()).with_detail(detail);
+    let block = state.block(vec![transaction(FLOOD, 0, 0)]);
+    let execution = replay_witness(&block, &watch).unwrap().executions.remove(0);
+    assert!(execution.status.is_success(), "{:?}", execution.status);
+    execution
+}
+
+#[test]
+fn a_flood_of_logs_is_cut_and_flagged() {
+    let execution = flooded(EMIT, Detail::Watch);
+    assert!(execution.truncated);
+    assert_eq!(execution.logs.len(), MAX_LOGS);
+    assert!(execution.logs.is_sorted_by_key(|log| log.seq));
+}
+
+#[test]
+fn a_flood_of_logs_that_was_undone_has_lost_nothing() {
+    // The flood runs in a frame that gets too little gas to end well: all its logs are taken back.
+    let endless = alloy_primitives::hex!("5b 6000 6000 a0 6000 56");
+    let state = State::new().contract(FLOOD, &endless, &[]).contract(OUTER, &caller_of(FLOOD), &[]);
+    let block = state.block(vec![transaction(OUTER, 0, 0)]);
+    let execution = replay_witness(&block, &Watch::everything(no_views())).unwrap().executions.remove(0);
+    assert!(execution.frames[1].reverted && !execution.truncated);
+    let kept: Vec<_> = execution.logs.iter().map(|log| (log.frame, log.address)).collect();
+    assert_eq!(kept, [(0, OUTER)]);
+    assert!(execution.logs[0].seq > execution.frames[1].exit_seq);
+}
+
+#[test]
+fn a_flood_of_calls_is_cut_and_flagged() {
+    let execution = flooded(CALL_NOBODY, Detail::Watch);
+    assert!(execution.truncated);
+    assert_eq!(execution.frames.len(), MAX_FRAMES);
+    // The first frame is closed all the same, with its own gas.
+    assert!(execution.frames[0].gas_used > 14_000_000);
+}
+
+#[test]
+fn a_flood_of_writes_is_cut_and_flagged() {
+    let execution = flooded(WRITE, Detail::Watch);
+    assert!(execution.truncated);
+    assert_eq!(execution.accesses.len(), MAX_ACCESSES / 2);
+    // The first write finds seven, the others what the one before wrote; what changed in the end is exact.
+    assert_eq!((execution.accesses[0].before, execution.accesses[0].value), (wei(7), wei(1)));
+    assert_eq!((execution.accesses[1].before, execution.accesses[1].value), (wei(1), wei(1)));
+    assert_eq!(execution.storage_changes.len(), 1);
+}
+
+#[test]
+fn a_flood_of_equal_reads_says_one_thing_once() {
+    let execution = flooded(READ, Detail::Watch);
+    assert!(!execution.truncated);
+    assert_eq!(execution.accesses.len(), 1);
+    assert_eq!(execution.accesses[0].kind, AccessKind::Read);
+    // In full every single one is there.
+    let full = flooded(READ, Detail::Full);
+    assert!(!full.truncated && full.accesses.len() > 100_000, "{}", full.accesses.len());
+    assert!(full.accesses.iter().all(|access| access.value == wei(7) && access.before == wei(7)));
+}
