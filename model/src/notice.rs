@@ -40,6 +40,8 @@ pub enum Audience {
     Signers,
     /// Everybody who uses the protocol.
     Users,
+    /// Those who run validators, nodes, sequencers and price feeds.
+    Operators,
 }
 
 /// What happened to the outbox.

@@ -269,7 +269,8 @@ fn lane_events() -> Vec<LaneEvent> {
 
 fn outbox_events() -> Vec<OutboxEvent> {
     let id = NoticeId(hash(0x80));
-    let audiences = [Audience::Responders, Audience::Signers, Audience::Users];
+    let audiences = [Audience::Responders, Audience::Signers, Audience::Users, Audience::Operators];
+    let severities = [Severity::Low, Severity::Medium, Severity::High, Severity::Critical];
     let queued = |(audience, severity)| OutboxEvent::Queued {
         notice: Notice {
             id,
@@ -282,8 +283,7 @@ fn outbox_events() -> Vec<OutboxEvent> {
             lines: vec!["loss 5".to_owned()],
         },
     };
-    let mut events: Vec<_> =
-        audiences.into_iter().zip([Severity::Low, Severity::Medium, Severity::High]).map(queued).collect();
+    let mut events: Vec<_> = audiences.into_iter().zip(severities).map(queued).collect();
     events.push(OutboxEvent::Delivered { notice: id, attempts: 2 });
     events.push(OutboxEvent::Failed { notice: id, attempt: 1, error: "status 503".to_owned() });
     events

@@ -4,6 +4,7 @@
 //! belongs to, a severity, the option with the least harm, and a decision that names its rule. Pure: the same log
 //! gives the same decisions, years later. Must never: act, or allow what the operator did not grant.
 
+mod chain_notices;
 mod choose;
 mod correlate;
 mod notices;
@@ -14,6 +15,7 @@ mod triage;
 #[cfg(test)]
 mod testing;
 
+pub use chain_notices::chain_notices;
 pub use choose::{Choice, choose};
 pub use correlate::{Assignment, correlate};
 pub use notices::notices;

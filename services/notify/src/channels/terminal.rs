@@ -78,6 +78,7 @@ pub fn render(notice: &Notice) -> String {
         Audience::Responders => "responders",
         Audience::Signers => "signers",
         Audience::Users => "users",
+        Audience::Operators => "operators",
     };
     let severity = notice.severity.to_string().to_uppercase();
     let mut text = format!("[{severity}] {}\n", escape(&title));
