@@ -124,6 +124,7 @@ fn matching(addresses: &AddressSet, chains: BTreeSet<ChainId>) -> Views {
         id: ProtocolId("bench".to_owned()),
         chain_id,
         contracts: addresses.iter().map(contract).collect(),
+        factories: Vec::new(),
         assets: Vec::new(),
         account_views: Vec::new(),
         capabilities: Vec::new(),

@@ -5,6 +5,7 @@
 //! judge (one atomic commit with the cursor), then respond. Whatever is interrupted is taken up again from the log by
 //! [`Engine::resume`].
 
+use crate::config::raw::Execution;
 use crate::config::{Config, Password};
 use crate::error::EngineError;
 use crate::history::{History, Past};
@@ -104,7 +105,10 @@ impl Engine {
             units: config.detectors.clone(),
             configured: config.protocols.clone(),
             detectors: Arc::new(detectors),
-            replayer: Replayer::for_node(provider.clone(), rules.clone()),
+            replayer: match config.chain.execution {
+                Execution::Local => Replayer::for_node(provider.clone(), rules.clone()),
+                Execution::NodeTraces => Replayer::for_traces(provider.clone(), chain_id),
+            },
             provider,
             rules,
             quorum: None,

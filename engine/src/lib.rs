@@ -5,6 +5,7 @@
 //! them: here things are put in order, not judged.
 
 pub mod archive;
+pub mod backfill;
 pub mod bench;
 mod certainty;
 pub mod config;

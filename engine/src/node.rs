@@ -36,6 +36,15 @@ pub(crate) struct Nodes {
 
 /// Connects to the nodes of a chain, which must serve it. One that answers is enough to begin.
 pub(crate) async fn open(config: &Config, start: StartAt) -> Result<Nodes, EngineError> {
+    connected(config, source_config(config, start)).await
+}
+
+/// The same for a range of blocks; the source ends after the last one.
+pub(crate) async fn open_range(config: &Config, start: StartAt, end: u64) -> Result<Nodes, EngineError> {
+    connected(config, json_rpc::Config { end: Some(end), ..source_config(config, start) }).await
+}
+
+async fn connected(config: &Config, source: json_rpc::Config) -> Result<Nodes, EngineError> {
     let endpoint = |node: &crate::config::Node| Endpoint {
         name: node.name.clone(),
         url: node.url.clone(),
@@ -43,7 +52,7 @@ pub(crate) async fn open(config: &Config, start: StartAt) -> Result<Nodes, Engin
     };
     let endpoints: Vec<Endpoint> = config.chain.nodes.iter().map(endpoint).collect();
     let Connected { source, provider, quorum, counters } =
-        cordon_ingest::connect_all(&endpoints, &source_config(config, start)).await?;
+        cordon_ingest::connect_all(&endpoints, &source).await?;
     let quorum = match config.chain.quorum.and_then(NonZeroUsize::new) {
         Some(needed) => quorum.with_needed(needed),
         None => quorum,

@@ -41,6 +41,10 @@ pub(crate) enum Command {
     ///
     /// Without a granted lever nothing is ever sent: Cordon observes, simulates and tells people.
     Watch(WithConfig),
+    /// Judge a range of past blocks as `watch` would have, and print the incidents that would have been opened.
+    ///
+    /// Nothing is recorded, told or sent. The node must hold the state before the first block.
+    Backfill(Backfill),
     /// Execute archived blocks again and compare gas and status with what the chain recorded.
     ///
     /// PATH is a block file (cordon-block/1, zstd-compressed JSON) or a folder of them.
@@ -91,6 +95,26 @@ pub(crate) struct WithConfig {
     /// Configuration file.
     #[arg(long, default_value = "cordon.toml")]
     pub(crate) config: PathBuf,
+}
+
+/// `cordon backfill`
+#[derive(Debug, Args)]
+pub(crate) struct Backfill {
+    /// Configuration file.
+    #[arg(long, default_value = "cordon.toml")]
+    pub(crate) config: PathBuf,
+    /// Chain id, where the configuration names several.
+    #[arg(long)]
+    pub(crate) chain: Option<u64>,
+    /// First block.
+    #[arg(long)]
+    pub(crate) from: u64,
+    /// Last block.
+    #[arg(long)]
+    pub(crate) to: u64,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `cordon replay`

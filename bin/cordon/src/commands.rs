@@ -3,12 +3,12 @@
 //! In: parsed arguments. Out: text or JSON lines on standard output. Must never print a secret or a node's URL.
 
 use crate::args::{
-    Bench, BenchReplay, Command, Cordon, Drill, Fix, Incident, IncidentEnd, Inspect, Replay, WithConfig,
+    Backfill, Bench, BenchReplay, Command, Cordon, Drill, Fix, Incident, IncidentEnd, Inspect, Replay, WithConfig,
 };
 use anyhow::{Context, Result};
 use cordon_engine::drill::{self, DrillEvent, Verdict};
 use cordon_engine::incidents::{Decree, Ruling};
-use cordon_engine::{Config, EngineError, FixRequest, Kind, archive, bench, incidents, inspect, watch};
+use cordon_engine::{Config, EngineError, FixRequest, Kind, archive, backfill, bench, incidents, inspect, watch};
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -26,6 +26,7 @@ pub(crate) async fn run(arguments: Cordon) -> Result<ExitCode> {
         Command::Drill(arguments) => play(arguments).await,
         Command::Watch(arguments) => follow(&arguments).await,
         Command::Replay(arguments) => replay(arguments).await,
+        Command::Backfill(arguments) => look_back(arguments).await,
         Command::Bench(Bench::Replay(arguments)) => measure(arguments).await,
         Command::Inspect(arguments) => explain(&arguments).await,
         Command::Incident(arguments) => incident(arguments).await,
@@ -229,6 +230,31 @@ async fn measure(arguments: BenchReplay) -> Result<ExitCode> {
     }
     let is_right = report.checked.iter().all(|chain| chain.wrong == 0 && chain.blocks_left_out == 0);
     Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+}
+
+async fn look_back(arguments: Backfill) -> Result<ExitCode> {
+    let configs = Config::load(&arguments.config).map_err(EngineError::from)?;
+    let mut progress = |blocks: u64| {
+        let _gone = writeln!(std::io::stderr(), "{blocks} blocks judged");
+    };
+    let range = arguments.from..=arguments.to;
+    let found = backfill::backfill(&configs, arguments.chain, range, &mut progress).await?;
+    if arguments.json {
+        say_json(&found)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for incident in &found.incidents {
+        let severity = incident.severity.map_or_else(|| "untriaged".to_owned(), |severity| severity.to_string());
+        let protocol = cordon_engine::render::plain(&incident.protocol.0);
+        say(&format!("{}  {severity}  protocol {protocol}", incident.id))?;
+        for finding in &incident.findings {
+            let (block, hash) = (finding.tx.block.number, finding.tx.hash);
+            say(&format!("    block {block}  {hash}  {}  score {}", finding.class, finding.score))?;
+        }
+    }
+    let (blocks, incidents, mismatches) = (found.blocks, found.incidents.len(), found.mismatches);
+    say(&format!("{blocks} blocks judged, {incidents} incidents, {mismatches} blocks not reproduced"))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn explain(arguments: &Inspect) -> Result<ExitCode> {

@@ -99,6 +99,11 @@ impl Quorum {
         judge(join_all(asked).await, hash, self.needed)
     }
 
+    /// What each node says of the block at a height, without judging it.
+    pub async fn answers(&self, number: u64) -> Vec<ProviderAnswer> {
+        join_all(self.seats.iter().map(|seat| self.ask(seat, number))).await
+    }
+
     async fn ask(&self, seat: &Seat, number: u64) -> ProviderAnswer {
         seat.learn_client().await;
         let said = match self.said(&seat.member, number).await {
