@@ -7,6 +7,7 @@
 //! This is the only stage with an EVM. Must never: let a type of the EVM implementation out, read missing state as
 //! zero, or hand out a cut record without its `truncated` flag.
 
+mod ahead;
 mod error;
 mod inspector;
 mod machine;
@@ -17,10 +18,12 @@ mod state;
 mod verify;
 mod what_if;
 
+pub use ahead::ReadAhead;
 pub use error::{ReplayError, RulesError, StateError};
 pub use inspector::{MAX_ACCESSES, MAX_DATA_BYTES, MAX_FRAMES, MAX_LOGS, MAX_TRANSFERS};
 pub use machine::{MAX_VIEWS, VIEW_GAS_LIMIT, warm_up};
 pub use replay::{BlockReplay, Mismatch, Replayer, Views, ask, no_views, replay_witness};
 pub use rules::Rules;
+pub use state::ReadStats;
 pub use verify::{BenchReport, Totals, bench, verify};
-pub use what_if::Fork;
+pub use what_if::{Case, Fork, MAX_WHAT_IF_THREADS, Outcome, what_if, what_if_on};
