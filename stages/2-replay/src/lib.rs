@@ -11,6 +11,7 @@ mod ahead;
 mod error;
 mod inspector;
 mod machine;
+pub mod measure;
 mod protocol;
 mod replay;
 mod rules;

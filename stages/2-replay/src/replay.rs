@@ -212,7 +212,11 @@ impl NodeSupply {
                 let parent = carried.node.counted_anew();
                 Ok(Source::Layers(carried.state.above(Source::Node(parent))))
             }
-            None => Ok(Source::Node(self.state_at(block.parent_hash)?)),
+            None => {
+                let parent = self.state_at(block.parent_hash)?;
+                parent.note_hash(block.number.saturating_sub(1), block.parent_hash);
+                Ok(Source::Node(parent))
+            }
         }
     }
 

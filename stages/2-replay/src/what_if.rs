@@ -10,6 +10,7 @@ mod parallel;
 
 pub use parallel::{Case, MAX_WHAT_IF_THREADS, Outcome, what_if, what_if_on};
 
+use crate::ahead::{ReadAhead, read_ahead};
 use crate::error::ReplayError;
 use crate::machine::{self, Attempt, Machine, Mode};
 use crate::protocol::begin_block;
@@ -90,6 +91,8 @@ impl Fork {
             (None, None) => return Err(ReplayError::NoState { number: block.number }),
         };
         in_worker(move || {
+            // The whole block: the transaction at the index is what the fork is wanted for.
+            read_ahead(&db.db, &block, &rules, ReadAhead::Guessed, &Mutex::default());
             let env = machine::block_env(&block, &rules);
             let mut machine = Machine::new(db, env.clone(), &rules, Mode::Mined);
             begin_block(&mut machine, &block, &rules)?;
@@ -133,7 +136,13 @@ impl Fork {
         Self::from_parts(db, env, rules, block.block_ref(), 0)
     }
 
-    fn from_parts(db: Db, env: BlockEnv, rules: BlockRules, base: BlockRef, sequence: u32) -> Self {
+    pub(crate) fn from_parts(
+        db: Db,
+        env: BlockEnv,
+        rules: BlockRules,
+        base: BlockRef,
+        sequence: u32,
+    ) -> Self {
         let inner = Inner { db: Some(db), env, rules, base, sequence };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }

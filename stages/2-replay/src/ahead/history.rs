@@ -39,7 +39,7 @@ impl History {
     /// Notes what a transaction touched.
     pub(crate) fn learn(&mut self, transaction: &Transaction, touched: Vec<Place>) {
         let Some(kind) = kind(transaction) else { return };
-        let mut places = self.0.get(&kind).unwrap_or_default();
+        let places = self.0.at(kind);
         for place in touched {
             if let Some(again) = places.get_mut(&place) {
                 *again = true;
@@ -52,7 +52,6 @@ impl History {
                 places.insert(place, false);
             }
         }
-        self.0.put(kind, places);
     }
 
     /// Adds what transactions of the same kind have in common.

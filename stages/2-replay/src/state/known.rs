@@ -53,6 +53,17 @@ impl<K: Hash + Eq, V: Clone> Bounded<K, V> {
         self.map.peek(key)
     }
 
+    /// The value to be changed, made where there is none.
+    pub(crate) fn at(&mut self, key: K) -> &mut V
+    where
+        V: Default,
+    {
+        if self.map.len() >= self.limit && !self.map.contains(&key) {
+            self.map.pop_lru();
+        }
+        self.map.get_or_insert_mut(key, V::default)
+    }
+
     pub(crate) fn put(&mut self, key: K, value: V) {
         self.map.put(key, value);
         if self.map.len() > self.limit {

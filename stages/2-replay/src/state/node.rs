@@ -61,6 +61,11 @@ impl NodeState {
         Self { counters: Arc::default(), ..self.clone() }
     }
 
+    /// Notes an ancestor's hash that is known without asking.
+    pub(crate) fn note_hash(&self, number: u64, hash: B256) {
+        self.known().hashes.put(number, hash);
+    }
+
     /// What reading took so far.
     pub(crate) fn stats(&self) -> ReadStats {
         self.counters.stats()
@@ -125,25 +130,26 @@ impl NodeState {
         self.runtime.block_on(self.read_hash(number)).map_err(fail)
     }
 
-    /// Reads everything that is wanted, in as few messages as possible. A single value that cannot be read is left for
-    /// the read that really needs it.
+    /// Reads everything that is wanted, in as few messages as possible, and says how many values were learned. A single
+    /// value that cannot be read is left for the read that really needs it.
     ///
     /// # Errors
     /// [`StateError`] where the node as a whole does not answer.
-    pub(crate) fn fetch(&self, wanted: &Wanted) -> Result<(), StateError> {
+    pub(crate) fn fetch(&self, wanted: &Wanted) -> Result<usize, StateError> {
         let accounts: Vec<Address> = wanted.accounts.iter().copied().collect();
         let slots: Vec<(Address, U256)> = wanted.slots.iter().copied().collect();
         self.runtime.block_on(async {
             let read = self.read(&accounts, &slots).await?;
-            let failures = read.accounts.iter().filter(|read| read.is_err()).count()
-                + read.slots.iter().filter(|read| read.is_err()).count();
-            if failures > 0 {
-                tracing::debug!(failures, "the node refused a part of what was to be read ahead");
+            let accounts = read.accounts.iter().filter(|read| read.is_ok()).count();
+            let slots = read.slots.iter().filter(|read| read.is_ok()).count();
+            let hashes = wanted.hashes.iter().map(|number| self.read_hash(*number));
+            let hashes = futures::future::join_all(hashes).await.iter().filter(|read| read.is_ok()).count();
+            let learned = accounts.saturating_add(slots).saturating_add(hashes);
+            if learned < wanted.len() {
+                let refused = wanted.len().saturating_sub(learned);
+                tracing::debug!(refused, "the node refused a part of what was to be read ahead");
             }
-            for number in &wanted.hashes {
-                self.read_hash(*number).await?;
-            }
-            Ok(())
+            Ok(learned)
         })
     }
 

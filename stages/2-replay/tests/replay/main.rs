@@ -2,6 +2,8 @@
 
 // The attribute tells the linter that all of this is test code.
 #[cfg(test)]
+mod anvil;
+#[cfg(test)]
 mod archive;
 #[cfg(test)]
 mod contracts;
@@ -13,3 +15,5 @@ mod fixtures;
 mod fork;
 #[cfg(test)]
 mod node;
+#[cfg(test)]
+mod supply;
