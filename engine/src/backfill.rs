@@ -86,21 +86,25 @@ pub async fn backfill(
         }
     }
     let mismatches = mismatched(&log, quiet.chain.id).await?;
-    Ok(Backfill { range: (first, last), blocks, mismatches, incidents: engine.incidents().cloned().collect() })
+    Ok(Backfill {
+        range: (first, last),
+        blocks,
+        mismatches,
+        incidents: engine.incidents().cloned().collect(),
+    })
 }
 
 fn chosen(configs: &[Config], chain: Option<u64>) -> Result<&Config, EngineError> {
     let known = || configs.iter().map(|config| config.chain.id.to_string()).collect::<Vec<_>>().join(", ");
     match (chain, configs) {
         (None, [only]) => Ok(only),
-        (chain, _) => configs
-            .iter()
-            .find(|config| chain == Some(config.chain.id.0))
-            .ok_or_else(|| EngineError::Argument {
+        (chain, _) => configs.iter().find(|config| chain == Some(config.chain.id.0)).ok_or_else(|| {
+            EngineError::Argument {
                 what: "chain",
                 found: chain.map_or_else(|| "nothing".to_owned(), |chain| chain.to_string()),
                 expected: format!("one of the configured chains ({})", known()),
-            }),
+            }
+        }),
     }
 }
 

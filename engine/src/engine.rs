@@ -11,15 +11,15 @@ use crate::error::EngineError;
 use crate::history::{History, Past};
 use crate::journal::{Entries, Entry, Journal, Observer, Stamp};
 use crate::members::Followup;
+use crate::network::Noted;
 use crate::trials::{Trials, views};
 use alloy_primitives::{Address, B256, U256};
 use alloy_provider::{DynProvider, Provider};
 use cordon_contain::{Authority, Gate, KeystoreSigner, PasswordSource, SendPolicy, Sender, Signer};
 use cordon_decide::{Playbook, Policy};
-use cordon_detect::{DetectorConfig, DetectorSet};
 use cordon_detect::network::NetworkMonitors;
+use cordon_detect::{DetectorConfig, DetectorSet};
 use cordon_ingest::Quorum;
-use crate::network::Noted;
 use cordon_model::block::{Block, ChainUpdate};
 use cordon_model::incident::{Incident, IncidentEvent, Standing};
 use cordon_model::log::{Actor, ChainEvent, Cursor, EventLog};
@@ -260,7 +260,8 @@ impl Engine {
         }
         cursor.push(block.block_ref());
         self.journal.append(stamp, Entries { incidents, chain, cursor: Some(cursor.clone()) }).await?;
-        self.noted.replayed(block.block_ref(), replayed.mismatches.first().map(|mismatch| mismatch.what.as_str()));
+        self.noted
+            .replayed(block.block_ref(), replayed.mismatches.first().map(|mismatch| mismatch.what.as_str()));
         (self.cursor, self.stamp, self.detectors) = (cursor, stamp, detectors);
         self.history.push(Past { block, executions });
         Ok(())

@@ -59,9 +59,10 @@ impl Engine {
         let noted = std::mem::take(&mut self.noted);
         seen.reverted = noted.reverted;
         seen.replay = (noted.replay.blocks > 0).then_some(noted.replay);
-        seen.backlog_blocks = seen.head.zip(self.cursor.head()).map(|(newest, judged)| {
-            newest.block.number.saturating_sub(judged.number)
-        });
+        seen.backlog_blocks = seen
+            .head
+            .zip(self.cursor.head())
+            .map(|(newest, judged)| newest.block.number.saturating_sub(judged.number));
         let changes = self.monitors.as_mut().map(|monitors| monitors.observe(&seen)).unwrap_or_default();
         let chain: Vec<ChainEvent> = changes.into_iter().map(event).collect();
         if !chain.is_empty() {

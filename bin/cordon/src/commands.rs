@@ -3,12 +3,15 @@
 //! In: parsed arguments. Out: text or JSON lines on standard output. Must never print a secret or a node's URL.
 
 use crate::args::{
-    Backfill, Bench, BenchReplay, Command, Cordon, Drill, Fix, Incident, IncidentEnd, Inspect, Replay, WithConfig,
+    Backfill, Bench, BenchReplay, Command, Cordon, Drill, Fix, Incident, IncidentEnd, Inspect, Replay,
+    WithConfig,
 };
 use anyhow::{Context, Result};
 use cordon_engine::drill::{self, DrillEvent, Verdict};
 use cordon_engine::incidents::{Decree, Ruling};
-use cordon_engine::{Config, EngineError, FixRequest, Kind, archive, backfill, bench, incidents, inspect, watch};
+use cordon_engine::{
+    Config, EngineError, FixRequest, Kind, archive, backfill, bench, incidents, inspect, watch,
+};
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -244,7 +247,8 @@ async fn look_back(arguments: Backfill) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     for incident in &found.incidents {
-        let severity = incident.severity.map_or_else(|| "untriaged".to_owned(), |severity| severity.to_string());
+        let severity =
+            incident.severity.map_or_else(|| "untriaged".to_owned(), |severity| severity.to_string());
         let protocol = cordon_engine::render::plain(&incident.protocol.0);
         say(&format!("{}  {severity}  protocol {protocol}", incident.id))?;
         for finding in &incident.findings {

@@ -169,9 +169,8 @@ impl Resolver<'_> {
                 return self.problem(&key, "both beacon and beacon_env", "exactly one of them");
             }
         };
-        let usable = url::Url::parse(&url).is_ok_and(|url| {
-            url.has_host() && matches!(url.scheme(), "http" | "https")
-        });
+        let usable =
+            url::Url::parse(&url).is_ok_and(|url| url.has_host() && matches!(url.scheme(), "http" | "https"));
         let expected = "an http or https URL with a host";
         if usable { Some(url) } else { self.problem(&key, "no usable URL", expected) }
     }

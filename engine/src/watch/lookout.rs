@@ -78,7 +78,9 @@ impl Lookout {
             };
             match sender.try_send(seen) {
                 Ok(()) => {}
-                Err(TrySendError::Full(_)) => tracing::debug!("a look at the chain was dropped, the loop is busy"),
+                Err(TrySendError::Full(_)) => {
+                    tracing::debug!("a look at the chain was dropped, the loop is busy")
+                }
                 Err(TrySendError::Closed(_)) => return,
             }
         }
@@ -91,7 +93,9 @@ impl Lookout {
             seen.beacon = beacon.observe(seen.at_s).await;
         }
         let newest = seen.head.map(|head| head.block.number).filter(|_| self.quorum.size() > 1);
-        for number in newest.into_iter().flat_map(|newest| COMPARED_BELOW_HEAD.map(|below| newest.checked_sub(below))) {
+        for number in
+            newest.into_iter().flat_map(|newest| COMPARED_BELOW_HEAD.map(|below| newest.checked_sub(below)))
+        {
             let Some(number) = number else { continue };
             let answers = self.quorum.answers(number).await;
             seen.providers.push(HeightAnswers { number, answers });

@@ -5,8 +5,8 @@
 //! guess how a reorganisation went that the cursor can no longer tell.
 
 pub mod follow;
-pub mod providers;
 pub mod observe;
+pub mod providers;
 pub mod source;
 pub mod sources;
 
@@ -21,8 +21,8 @@ mod conformance;
 pub use convert::Integrity;
 pub use error::SourceError;
 pub use follow::{Sight, Step, View, next_step};
-pub use providers::{Connected, Counters, Endpoint, MethodCounts, NodeCounts, Quorum, Verdict, connect_all};
 pub use observe::{BeaconObserver, BeaconUrlError, NodeObserver, NodeObserverConfig};
+pub use providers::{Connected, Counters, Endpoint, MethodCounts, NodeCounts, Quorum, Verdict, connect_all};
 pub use source::{Advance, ChainSource};
 pub use sources::SourceConfig;
 pub use sources::archive::Archive;

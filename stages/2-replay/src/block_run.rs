@@ -209,8 +209,7 @@ pub(crate) fn compare_receipt(
     let Some(outcome) = usize::try_from(index).ok().and_then(|index| block.outcomes.get(index)) else {
         return;
     };
-    let mut note =
-        |what| mismatches.push(Mismatch { index: Some(index), tx_hash: Some(hash), what });
+    let mut note = |what| mismatches.push(Mismatch { index: Some(index), tx_hash: Some(hash), what });
     if gas_used != outcome.gas_used {
         note(format!("gas used {gas_used}, receipt states {}", outcome.gas_used));
     }

@@ -9,10 +9,12 @@
 //! This is the only stage with an EVM. Must never: let a type of the EVM implementation out, read missing state as
 //! zero, or hand out a cut record without its `truncated` flag.
 
+mod ahead;
 mod bench;
 mod block_run;
 mod error;
 mod machine;
+pub mod measure;
 mod protocol;
 mod recorder;
 mod replay;
@@ -24,6 +26,7 @@ mod verify;
 mod watch;
 mod what_if;
 
+pub use ahead::ReadAhead;
 pub use bench::{Lap, Prepared};
 pub use block_run::{BlockReplay, Mismatch};
 pub use error::{ReplayError, RulesError, StateError};
@@ -31,7 +34,8 @@ pub use machine::{MAX_VIEWS, VIEW_GAS_LIMIT, warm_up};
 pub use recorder::bounds::{MAX_ACCESSES, MAX_DATA_BYTES, MAX_FRAMES, MAX_LOGS, MAX_TRANSFERS};
 pub use replay::{Replayer, replay_witness};
 pub use rules::Rules;
+pub use state::ReadStats;
 pub use traced::{TraceError, Traced};
 pub use verify::{Totals, verify};
 pub use watch::{Interest, Views, Watch, ask, no_views};
-pub use what_if::Fork;
+pub use what_if::{Case, Fork, MAX_WHAT_IF_THREADS, Outcome, what_if, what_if_on};

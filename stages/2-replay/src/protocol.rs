@@ -22,28 +22,51 @@ const CONSOLIDATION_REQUESTS: Address = address!("0x0000BBdDc7CE488642fb579F8B00
 const WEI_PER_GWEI: U256 = U256::from_limbs([1_000_000_000, 0, 0, 0]);
 
 /// The protocol's own calls before the first transaction.
+pub(crate) fn opening_calls(block: &Block, rules: &BlockRules) -> Vec<(Address, Bytes)> {
+    let mut calls = Vec::new();
+    if rules.profile != ChainProfile::Ethereum || block.number == 0 {
+        return calls;
+    }
+    if rules.spec.is_enabled_in(SpecId::CANCUN)
+        && let Some(root) = block.parent_beacon_block_root
+    {
+        calls.push((BEACON_ROOTS, root.into()));
+    }
+    if rules.spec.is_enabled_in(SpecId::PRAGUE) {
+        calls.push((HISTORY_STORAGE, block.parent_hash.into()));
+    }
+    calls
+}
+
+/// The protocol's own calls after the last transaction. They matter for the next block only, so a block with a
+/// witness, which has no next block and does not list what they touch, goes without.
+pub(crate) fn closing_calls(block: &Block, rules: &BlockRules) -> Vec<(Address, Bytes)> {
+    let has_requests = rules.profile == ChainProfile::Ethereum && rules.spec.is_enabled_in(SpecId::PRAGUE);
+    if !has_requests || block.witness.is_some() {
+        return Vec::new();
+    }
+    vec![(WITHDRAWAL_REQUESTS, Bytes::new()), (CONSOLIDATION_REQUESTS, Bytes::new())]
+}
+
+/// Contracts that the protocol itself calls in a block.
+pub(crate) fn protocol_contracts(block: &Block, rules: &BlockRules) -> impl Iterator<Item = Address> {
+    opening_calls(block, rules).into_iter().chain(closing_calls(block, rules)).map(|(contract, _)| contract)
+}
+
+/// Makes the protocol's own calls before the first transaction.
 pub(crate) fn begin_block(
     machine: &mut Machine,
     block: &Block,
     rules: &BlockRules,
 ) -> Result<(), ReplayError> {
-    if rules.profile != ChainProfile::Ethereum || block.number == 0 {
-        return Ok(());
-    }
-    if rules.spec.is_enabled_in(SpecId::CANCUN)
-        && let Some(root) = block.parent_beacon_block_root
-    {
-        protocol_call(machine, block, BEACON_ROOTS, root.into())?;
-    }
-    if rules.spec.is_enabled_in(SpecId::PRAGUE) {
-        protocol_call(machine, block, HISTORY_STORAGE, block.parent_hash.into())?;
+    for (contract, data) in opening_calls(block, rules) {
+        protocol_call(machine, block, contract, data)?;
     }
     Ok(())
 }
 
-/// The protocol's own changes after the last transaction. They matter for the next block only, so a block with a
-/// witness, which has no next block and does not list what they touch, goes without. The rewards of proof of work
-/// are not modelled (they depend on the uncles, which are not part of a block's record); such blocks are not carried.
+/// The protocol's own changes after the last transaction. The rewards of proof of work are not modelled (they depend
+/// on the uncles, which are not part of a block's record); such blocks are not carried.
 pub(crate) fn end_block(machine: &mut Machine, block: &Block, rules: &BlockRules) -> Result<(), ReplayError> {
     if rules.profile != ChainProfile::Ethereum || block.witness.is_some() {
         return Ok(());
@@ -52,9 +75,8 @@ pub(crate) fn end_block(machine: &mut Machine, block: &Block, rules: &BlockRules
         let amount_wei = U256::from(withdrawal.amount_gwei).saturating_mul(WEI_PER_GWEI);
         machine.credit(withdrawal.address, amount_wei)?;
     }
-    if rules.spec.is_enabled_in(SpecId::PRAGUE) {
-        protocol_call(machine, block, WITHDRAWAL_REQUESTS, Bytes::new())?;
-        protocol_call(machine, block, CONSOLIDATION_REQUESTS, Bytes::new())?;
+    for (contract, data) in closing_calls(block, rules) {
+        protocol_call(machine, block, contract, data)?;
     }
     Ok(())
 }

@@ -4,67 +4,105 @@
 //! difference found. After a block that agrees in every point its post-state is kept for the next one, so that a
 //! node is asked only for what was never touched; any disagreement, gap or reorganisation drops it.
 
+use crate::ahead::{History, ReadAhead, read_ahead};
 use crate::block_run::{BlockReplay, run_transactions};
 use crate::error::ReplayError;
 use crate::machine::{self, Machine, Mode};
 use crate::protocol::{begin_block, end_block};
 use crate::rules::{BlockRules, Rules};
-use crate::state::{Codes, Db, NodeState, Source, WitnessState};
+use crate::state::{Codes, Db, Deployed, Layers, Link, NodeState, ReadStats, Source, WitnessState, freeze};
 use crate::traced::Traced;
 use crate::watch::Watch;
 use crate::what_if::Fork;
-use alloy_primitives::{Address, U256};
+use alloy_primitives::{B256, U256};
 use alloy_provider::DynProvider;
 use cordon_model::block::{Block, ChainProfile};
 use cordon_model::units::ChainId;
 use revm::database::CacheDB;
 use revm::primitives::hardfork::SpecId;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tokio::runtime::Handle;
 
-/// Accounts of a carried post-state. A block touches about 250, half of them new, so this is some hundred blocks and
-/// about 15 MB; then the state is dropped whole and read again.
-const MAX_CARRIED_ACCOUNTS: usize = 50_000;
-/// Slots of a carried post-state: about 100 bytes each, 40 MB. A block touches about 720.
-const MAX_CARRIED_SLOTS: usize = 400_000;
+/// Accounts, slots and codes of a carried post-state: about 100 bytes each, so 45 MB. A block touches about 250 accounts
+/// and 720 slots, half of them new, so this is what some hundred blocks used.
+const MAX_CARRIED_ENTRIES: usize = 450_000;
 /// Ancestor hashes that `BLOCKHASH` reaches (yellow paper, section 9.4.2).
 const BLOCK_HASH_REACH: u64 = 256;
-
 /// Executes the blocks of one chain again, one after the other.
 #[derive(Debug)]
 pub struct Replayer {
-    node: Option<(DynProvider, Rules)>,
+    node: Option<NodeSupply>,
     traces: Option<Traced>,
+}
+
+/// Where a replayer's state comes from, and what it keeps of it.
+#[derive(Debug)]
+struct NodeSupply {
+    link: Link,
+    rules: Rules,
     codes: Codes,
+    /// Replaced whenever the blocks' line breaks, so that a fork of the old line cannot add to it.
+    deployed: Deployed,
+    history: Arc<Mutex<History>>,
+    read_ahead: ReadAhead,
     carried: Option<Carried>,
+    last: Option<Last>,
 }
 
 /// Post-state of the last block, verified.
 #[derive(Debug)]
 struct Carried {
     block: Block,
-    db: Db,
+    state: Layers,
+    node: NodeState,
+}
+
+/// The last block, and what it took.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    hash: B256,
+    spec: SpecId,
+    is_exact: bool,
+    reads: ReadStats,
 }
 
 impl Replayer {
     /// A replayer that reads state from a node. Blocks that bring a witness use it instead.
     #[must_use]
     pub fn for_node(provider: DynProvider, rules: Rules) -> Self {
-        Self { node: Some((provider, rules)), traces: None, codes: Codes::default(), carried: None }
+        let node = NodeSupply {
+            link: Link::new(provider),
+            rules,
+            codes: Codes::default(),
+            deployed: Deployed::default(),
+            history: Arc::default(),
+            read_ahead: ReadAhead::default(),
+            carried: None,
+            last: None,
+        };
+        Self { node: Some(node), traces: None }
     }
 
     /// A replayer for blocks that bring their own state and rules.
     #[must_use]
     pub fn for_witnesses() -> Self {
-        Self { node: None, traces: None, codes: Codes::default(), carried: None }
+        Self { node: None, traces: None }
     }
 
     /// A replayer that takes a node's word for what its own EVM cannot execute: every block is traced by the node, see
     /// [`Traced`]. There is no head to fork; [`Fork::at_node`] simulates on plain EVM rules.
     #[must_use]
     pub fn for_traces(provider: DynProvider, chain_id: ChainId) -> Self {
-        let traces = Some(Traced::new(provider, chain_id));
-        Self { node: None, traces, codes: Codes::default(), carried: None }
+        Self { node: None, traces: Some(Traced::new(provider, chain_id)) }
+    }
+
+    /// How much of a block's state is read before the block runs; [`ReadAhead::Guessed`] where this is not called.
+    #[must_use]
+    pub fn reading_ahead(mut self, depth: ReadAhead) -> Self {
+        if let Some(node) = &mut self.node {
+            node.read_ahead = depth;
+        }
+        self
     }
 
     /// Executes a block again on the state of its parent.
@@ -81,39 +119,104 @@ impl Replayer {
         if let Some(traces) = &self.traces {
             return traces.replay(block, watch).await;
         }
-        let Some((provider, rules)) = &self.node else {
+        let Some(supply) = &mut self.node else {
             return Err(ReplayError::NoState { number: block.number });
         };
-        let rules = check_chain(rules, &block)?;
-        let (provider, codes) = (provider.clone(), self.codes.clone());
-        let carried = self.carried.take().filter(|carried| carried.block.hash == block.parent_hash);
-        let runtime = Handle::try_current().map_err(|_| ReplayError::NoRuntime)?;
-        let (replayed, carried) = in_worker(move || {
-            let node = |hash| NodeState::new(provider.clone(), runtime.clone(), hash, codes.clone());
-            let parent = node(block.parent_hash);
-            let mut db =
-                carried.map_or_else(|| CacheDB::new(Source::Node(parent.clone())), |carried| carried.db);
-            prefetch(&parent, &db, &block);
-            db.db = Source::Node(parent);
-            let (replayed, mut db) = run_block(db, &block, &rules, &watch)?;
-            let kept = may_carry(&rules, &replayed, &db).then(|| {
-                db.db = Source::Node(node(block.hash));
-                remember_hash(&mut db, &block);
-                Carried { block: header_of(&block), db }
-            });
-            Ok((replayed, kept))
+        let rules = check_chain(&supply.rules, &block)?;
+        let source = supply.source_for(&block, &rules)?;
+        let state = supply.state_after(&block)?;
+        let (depth, history) = (supply.read_ahead, Arc::clone(&supply.history));
+        let number = block.number;
+        let (replayed, carried, last) = in_worker(move || {
+            read_ahead(&source, &block, &rules, depth, &history);
+            let (replayed, db) = run_block(CacheDB::new(source), &block, &rules, &watch)?;
+            let last = Last {
+                hash: block.hash,
+                spec: rules.spec,
+                is_exact: replayed.mismatches.is_empty(),
+                reads: db.db.node().map(NodeState::stats).unwrap_or_default(),
+            };
+            let carried = may_carry(&rules, &replayed).then(|| Carried::new(db, state, &block));
+            Ok((replayed, carried, last))
         })
         .await?;
-        self.carried = carried;
+        tracing::debug!(
+            number,
+            cold_accounts = last.reads.cold_accounts,
+            cold_slots = last.reads.cold_slots,
+            cold_codes = last.reads.cold_codes,
+            carried = last.reads.carried,
+            late = last.reads.late,
+            round_trips = last.reads.round_trips,
+            rounds = last.reads.rounds,
+            "state read"
+        );
+        supply.carried = carried;
+        supply.last = Some(last);
         Ok(replayed)
     }
 
+    /// What reading the state of the last block took; `None` before the first block, and where blocks bring witnesses.
+    #[must_use]
+    pub fn last_reads(&self) -> Option<ReadStats> {
+        Some(self.node.as_ref()?.last?.reads)
+    }
+
     /// A fork of the state after the last block, as far as that was verified and kept; the environment is that of
-    /// the next block.
+    /// the next block. It costs nothing, however much is kept, and what it reads from the node serves the next block.
     #[must_use]
     pub fn fork_head(&self) -> Option<Fork> {
-        let (Some(carried), Some((_, rules))) = (&self.carried, &self.node) else { return None };
-        Some(Fork::after(carried.db.clone(), &carried.block, rules))
+        let supply = self.node.as_ref()?;
+        let carried = supply.carried.as_ref()?;
+        let state = carried.state.clone().above(Source::Node(carried.node.clone()));
+        Some(Fork::after(CacheDB::new(Source::Layers(state)), &carried.block, &supply.rules))
+    }
+}
+
+impl NodeSupply {
+    /// The state at the end of the block's parent. What is remembered of an earlier line of blocks is given up.
+    fn source_for(&mut self, block: &Block, rules: &BlockRules) -> Result<Source, ReplayError> {
+        let goes_on = self
+            .last
+            .is_some_and(|last| last.hash == block.parent_hash && last.spec == rules.spec && last.is_exact);
+        if !goes_on || !rules.spec.is_enabled_in(SpecId::CANCUN) {
+            self.deployed = Deployed::default();
+        }
+        match self.carried.take().filter(|carried| carried.block.hash == block.parent_hash) {
+            Some(carried) => {
+                let parent = carried.node.counted_anew();
+                Ok(Source::Layers(carried.state.above(Source::Node(parent))))
+            }
+            None => {
+                let parent = self.state_at(block.parent_hash)?;
+                parent.note_hash(block.number.saturating_sub(1), block.parent_hash);
+                Ok(Source::Node(parent))
+            }
+        }
+    }
+
+    fn state_after(&self, block: &Block) -> Result<NodeState, ReplayError> {
+        self.state_at(block.hash)
+    }
+
+    fn state_at(&self, hash: B256) -> Result<NodeState, ReplayError> {
+        let runtime = Handle::try_current().map_err(|_| ReplayError::NoRuntime)?;
+        let (codes, deployed) = (self.codes.clone(), self.deployed.clone());
+        Ok(NodeState::new(self.link.clone(), runtime, hash, codes, deployed))
+    }
+}
+
+impl Carried {
+    /// The state after a block, above the node's state at its end.
+    fn new(mut db: Db, node: NodeState, block: &Block) -> Self {
+        remember_hash(&mut db, block);
+        let source = Source::Node(node.clone());
+        let mut state = match freeze(&mut db) {
+            Source::Layers(layers) => layers.above(source),
+            other => Layers::none(other).above(source),
+        };
+        state.trim(MAX_CARRIED_ENTRIES);
+        Self { block: header_of(block), state, node }
     }
 }
 
@@ -165,15 +268,11 @@ fn run_block(
     Ok((replayed, machine.into_db()))
 }
 
-/// Only what was verified is carried, only where every change of state is modelled, and only within the bounds.
-fn may_carry(rules: &BlockRules, replayed: &BlockReplay, db: &Db) -> bool {
-    let accounts = db.cache.accounts.len();
-    let slots: usize = db.cache.accounts.values().map(|account| account.storage.len()).sum();
+/// Only what was verified is carried, and only where every change of state is modelled.
+fn may_carry(rules: &BlockRules, replayed: &BlockReplay) -> bool {
     replayed.mismatches.is_empty()
         && rules.profile == ChainProfile::Ethereum
         && rules.spec.is_enabled_in(SpecId::MERGE)
-        && accounts <= MAX_CARRIED_ACCOUNTS
-        && slots <= MAX_CARRIED_SLOTS
 }
 
 fn remember_hash(db: &mut Db, block: &Block) {
@@ -207,26 +306,11 @@ fn header_of(block: &Block) -> Block {
     }
 }
 
-fn prefetch(node: &NodeState, db: &Db, block: &Block) {
-    let known = |address: &Address| db.cache.accounts.contains_key(address);
-    let mut wanted: Vec<Address> = block
-        .transactions
-        .iter()
-        .flat_map(|tx| std::iter::once(tx.from).chain(tx.to))
-        .chain(std::iter::once(block.beneficiary))
-        .chain(block.withdrawals.iter().map(|withdrawal| withdrawal.address))
-        .filter(|address| !known(address))
-        .collect();
-    wanted.sort_unstable();
-    wanted.dedup();
-    node.prefetch(wanted.into_iter());
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::watch::no_views;
-    use alloy_primitives::{B256, Bloom};
+    use alloy_primitives::{Address, Bloom};
     use cordon_model::block::{Withdrawal, Witness, WitnessAccount};
     use revm::Database as _;
 
@@ -268,7 +352,7 @@ mod tests {
         let rules = Rules::new(ChainId(1), None).unwrap().resolve(block.number, block.timestamp_s);
         let (replayed, mut db) = run_block(state(), &block, &rules, &Watch::everything(no_views())).unwrap();
         assert_eq!(db.basic(VALIDATOR).unwrap().unwrap().balance, U256::from(3_000_000_005u64));
-        assert!(may_carry(&rules, &replayed, &db));
+        assert!(may_carry(&rules, &replayed));
     }
 
     #[test]
@@ -276,11 +360,11 @@ mod tests {
         let block = empty_block();
         let mainnet = Rules::new(ChainId(1), None).unwrap();
         let replayed = BlockReplay::default();
-        assert!(may_carry(&mainnet.resolve(15_537_394, 1_663_224_179), &replayed, &state()));
+        assert!(may_carry(&mainnet.resolve(15_537_394, 1_663_224_179), &replayed));
         // Proof of work pays rewards that a block does not state.
-        assert!(!may_carry(&mainnet.resolve(15_537_393, 1_663_224_161), &replayed, &state()));
+        assert!(!may_carry(&mainnet.resolve(15_537_393, 1_663_224_161), &replayed));
         let linea = mainnet.with_profile(ChainProfile::Linea);
-        assert!(!may_carry(&linea.resolve(block.number, block.timestamp_s), &replayed, &state()));
+        assert!(!may_carry(&linea.resolve(block.number, block.timestamp_s), &replayed));
     }
 
     #[test]

@@ -15,9 +15,9 @@ mod views;
 
 pub use error::TraceError;
 
+use crate::block_run::{BlockReplay, compare_header, compare_receipt};
 use crate::error::ReplayError;
 use crate::machine::MAX_VIEWS;
-use crate::block_run::{BlockReplay, compare_header, compare_receipt};
 use crate::replay::in_worker;
 use crate::watch::{Views, Watch};
 use alloy_primitives::{B256, Bloom};

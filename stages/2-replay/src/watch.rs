@@ -120,9 +120,10 @@ impl Interest {
             || execution.frames.iter().any(|frame| {
                 [frame.caller, frame.address, frame.code_address].iter().any(|at| watched.contains(at))
             })
-            || execution.logs.iter().any(|log| {
-                watched.contains(&log.address) || log.topics.iter().any(is_topic)
-            })
+            || execution
+                .logs
+                .iter()
+                .any(|log| watched.contains(&log.address) || log.topics.iter().any(is_topic))
             || execution.storage_changes.iter().any(|change| watched.contains(&change.address))
             || execution.balance_changes_wei.keys().any(|address| watched.contains(address))
             || execution.destructions.iter().any(|gone| watched.contains(&gone.beneficiary))

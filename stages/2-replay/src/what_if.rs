@@ -6,6 +6,11 @@
 //! Checks of fee, nonce and sender are off, so that any authority can be simulated; the value that a call sends must
 //! be there, and a sender without it fails as on the chain.
 
+mod parallel;
+
+pub use parallel::{Case, MAX_WHAT_IF_THREADS, Outcome, what_if, what_if_on};
+
+use crate::ahead::{ReadAhead, read_ahead};
 use crate::block_run::{answer, read_views};
 use crate::error::ReplayError;
 use crate::machine::{self, Attempt, Machine, Mode};
@@ -13,7 +18,7 @@ use crate::protocol::begin_block;
 use crate::recorder::facts::refused;
 use crate::replay::{check_chain, in_worker, witness_db};
 use crate::rules::{BlockRules, Rules};
-use crate::state::{Codes, Db, NodeState, Source, analysed};
+use crate::state::{Codes, Db, Deployed, Link, NodeState, Source, analysed, freeze};
 use crate::watch::{Views, no_views};
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_provider::DynProvider;
@@ -24,7 +29,8 @@ use cordon_model::units::{BlockRef, TxRef};
 use revm::Database as _;
 use revm::context::BlockEnv;
 use revm::context::TxEnv;
-use revm::database::CacheDB;
+use revm::database::{AccountState, CacheDB, DbAccount};
+use revm::state::AccountInfo;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 
@@ -88,6 +94,8 @@ impl Fork {
             (None, None) => return Err(ReplayError::NoState { number: block.number }),
         };
         in_worker(move || {
+            // The whole block: the transaction at the index is what the fork is wanted for.
+            read_ahead(&db.db, &block, &rules, ReadAhead::Guessed, &Mutex::default());
             let env = machine::block_env(&block, &rules);
             let mut machine = Machine::new(db, env.clone(), &rules, Mode::Mined);
             begin_block(&mut machine, &block, &rules)?;
@@ -131,7 +139,13 @@ impl Fork {
         Self::from_parts(db, env, rules, block.block_ref(), 0)
     }
 
-    fn from_parts(db: Db, env: BlockEnv, rules: BlockRules, base: BlockRef, sequence: u32) -> Self {
+    pub(crate) fn from_parts(
+        db: Db,
+        env: BlockEnv,
+        rules: BlockRules,
+        base: BlockRef,
+        sequence: u32,
+    ) -> Self {
         let inner = Inner { db: Some(db), env, rules, base, sequence };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
@@ -142,10 +156,15 @@ impl Fork {
         lock(&self.inner).base
     }
 
-    /// An independent branch of the state as it is now. Values read from a node so far are shared.
+    /// An independent branch of the state as it is now. Nothing is copied: both go on above what was done so far, and
+    /// values read from a node serve both.
     #[must_use]
     pub fn branch(&self) -> Self {
-        Self { inner: Arc::new(Mutex::new(lock(&self.inner).clone())) }
+        let mut inner = lock(&self.inner);
+        if let Some(db) = &mut inner.db {
+            freeze(db);
+        }
+        Self { inner: Arc::new(Mutex::new(inner.clone())) }
     }
 
     /// Moves the environment on by some blocks and seconds, as if nothing else had happened; for time locks.
@@ -226,7 +245,7 @@ impl Fork {
         self.job(move |inner| {
             inner.with_machine(|machine| {
                 let db = machine.db_mut();
-                let mut info = db.basic(address)?.unwrap_or_default();
+                let mut info = existing(db, address)?.info.clone();
                 info.code_hash = keccak256(&code);
                 info.code = Some(analysed(code));
                 db.insert_account_info(address, info);
@@ -247,7 +266,10 @@ impl Fork {
         value: U256,
     ) -> Result<(), ReplayError> {
         self.job(move |inner| {
-            inner.with_machine(|machine| Ok(machine.db_mut().insert_account_storage(address, slot, value)?))
+            inner.with_machine(|machine| {
+                existing(machine.db_mut(), address)?.storage.insert(slot, value);
+                Ok(())
+            })
         })
         .await
     }
@@ -272,9 +294,20 @@ fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
     inner.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The account to be written, empty where there is none. One that was destroyed has none of its former storage.
+fn existing(db: &mut Db, address: Address) -> Result<&mut DbAccount, ReplayError> {
+    let account = db.load_account(address)?;
+    if account.account_state == AccountState::NotExisting {
+        account.info = AccountInfo::default();
+        account.account_state = AccountState::StorageCleared;
+    }
+    Ok(account)
+}
+
 fn node_db(provider: DynProvider, block: B256) -> Result<Db, ReplayError> {
     let runtime = Handle::try_current().map_err(|_| ReplayError::NoRuntime)?;
-    Ok(CacheDB::new(Source::Node(NodeState::new(provider, runtime, block, Codes::default()))))
+    let state = NodeState::new(Link::new(provider), runtime, block, Codes::default(), Deployed::default());
+    Ok(CacheDB::new(Source::Node(state)))
 }
 
 impl Inner {

@@ -1,10 +1,11 @@
 //! Forks: calls of any authority, replayed transactions, views, and branches that do not disturb each other.
 
 use crate::contracts::*;
-use alloy_primitives::{Address, Bytes, U256};
+use alloy_primitives::{Address, B256, Bytes, U256};
 use cordon_model::execution::{Status, ViewCall};
 use cordon_model::plan::Call;
-use cordon_replay::{Fork, ReplayError, Rules, ask};
+use cordon_replay::{Case, Fork, ReplayError, Rules, ask, measure, what_if, what_if_on};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 const COUNTER_AT: Address = Address::repeat_byte(0x11);
@@ -113,4 +114,120 @@ async fn a_fork_stands_just_before_any_transaction_of_a_block() {
     }
     let error = Fork::before(None, &rules, block, 4).await.unwrap_err();
     assert!(matches!(error, ReplayError::NoSuchTransaction { len: 3, index: 4, .. }));
+}
+
+/// Destroys itself in favour of its caller without calldata; with calldata returns slot 0.
+const MORTAL: &[u8] = &alloy_primitives::hex!("36 6006 57 33 ff 5b 6000 54 6000 52 6020 6000 f3");
+/// Creates a contract from its calldata as init code, with salt 0.
+const FACTORY: &[u8] = &alloy_primitives::hex!("36 5f 5f 37 5f 36 5f 5f f5 00");
+
+async fn slot_0(fork: &Fork, target: Address) -> Option<U256> {
+    let view = ViewCall { target, input: Bytes::from_static(&[1]) };
+    let answer = fork.view(&view).await.unwrap().unwrap();
+    (!answer.is_empty()).then(|| U256::from_be_slice(&answer))
+}
+
+#[tokio::test]
+async fn what_one_layer_destroys_and_the_next_creates_again_has_none_of_its_former_storage() {
+    let init = [alloy_primitives::hex!("6012 80 6009 5f 39 5f f3").as_slice(), MORTAL].concat();
+    let factory = Address::repeat_byte(0x66);
+    let mortal = factory.create2_from_code(B256::ZERO, &init);
+    let state = State::new()
+        .hardfork("Shanghai")
+        .contract(factory, FACTORY, &[])
+        .contract(mortal, MORTAL, &[(0, 5)])
+        .balance(POOR, 3);
+    let mut alive = Fork::on_witness(&state.block(vec![])).unwrap();
+    assert_eq!(slot_0(&alive, mortal).await, Some(wei(5)));
+
+    let mut destroyed = alive.branch();
+    destroyed.call(POOR, &call(mortal, 0)).await.unwrap();
+    let mut again = destroyed.branch();
+    assert_eq!(slot_0(&again, mortal).await, None, "a contract that is gone answers nothing");
+    let create = Call { to: Some(factory), value_wei: U256::ZERO, data: init.into() };
+    let done = again.call(POOR, &create).await.unwrap();
+    assert!(done.status.is_success() && done.creations.len() == 1, "{done:?}");
+    let after = again.branch();
+    assert_eq!(slot_0(&after, mortal).await, Some(wei(0)), "storage starts empty");
+    assert_eq!(slot_0(&destroyed, mortal).await, None);
+    assert_eq!(slot_0(&alive, mortal).await, Some(wei(5)));
+
+    // Code put at the address by hand does not bring the old storage back either.
+    destroyed.set_code(mortal, Bytes::from_static(MORTAL)).await.unwrap();
+    assert_eq!(slot_0(&destroyed, mortal).await, Some(wei(0)));
+    alive.call(POOR, &call(mortal, 0)).await.unwrap();
+    alive.set_code(mortal, Bytes::from_static(MORTAL)).await.unwrap();
+    assert_eq!(slot_0(&alive, mortal).await, Some(wei(0)), "the same without a branch in between");
+}
+
+#[tokio::test]
+async fn a_long_line_of_branches_keeps_every_step() {
+    let mut line = vec![fork()];
+    for n in 1..=200u64 {
+        let mut next = line.last().unwrap().branch();
+        next.call(POOR, &call(COUNTER_AT, 0)).await.unwrap();
+        assert_eq!(counted(&next).await, wei(5 + n));
+        line.push(next);
+    }
+    for (n, fork) in (0u64..).zip(&line) {
+        assert_eq!(counted(fork).await, wei(5 + n));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_what_ifs_run_at_once_and_keep_their_order() {
+    let base = fork();
+    let bump = || (POOR, call(COUNTER_AT, 0));
+    let cases = |len: u64| -> Vec<Case> {
+        let case = |n| Case {
+            plan: (0..n).map(|_| bump()).collect(),
+            transactions: vec![transaction(COUNTER_AT, 0, n)],
+            views: ask(vec![count()]),
+        };
+        (0..len).map(case).collect()
+    };
+    for threads in [1, 3, 1_000] {
+        let outcomes = what_if_on(&base, cases(40), NonZeroUsize::new(threads).unwrap()).await;
+        assert_eq!(outcomes.len(), 40);
+        for (n, outcome) in (0u64..).zip(outcomes) {
+            let outcome = outcome.unwrap();
+            assert_eq!(outcome.plan.len() as u64, n);
+            let read = outcome.transactions[0].view(&count()).unwrap().words();
+            assert_eq!(read, Some((wei(5 + n), wei(6 + n))));
+            assert_eq!(counted(&outcome.after).await, wei(6 + n));
+        }
+    }
+    assert_eq!(counted(&base).await, wei(5), "the base stays as it is");
+    assert!(what_if(&base, Vec::new()).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_what_if_that_leads_outside_the_witness_fails_alone() {
+    let outside = Address::repeat_byte(0x88);
+    let base = Fork::on_witness(
+        &State::new().contract(COUNTER_AT, COUNTER, &[(0, 5)]).contract(outside, COUNTER, &[]).block(vec![]),
+    )
+    .unwrap();
+    let case = |to| Case::new(vec![(ALICE, call(to, 0))], Vec::new());
+    let outcomes = what_if(&base, vec![case(COUNTER_AT), case(outside), case(COUNTER_AT)]).await;
+    assert!(outcomes[0].is_ok() && outcomes[2].is_ok());
+    assert!(matches!(outcomes[1], Err(ReplayError::State { .. })), "a gap is never zero");
+}
+
+#[tokio::test]
+async fn forks_and_what_ifs_are_measured() {
+    let cost = measure::what_if::fork_cost(10_000, 100_000, 3).await.unwrap();
+    println!("{cost:?}");
+    assert_eq!((cost.accounts, cost.slots), (10_000, 100_000));
+    assert!(cost.copy_ns > 0 && cost.branch_ns > 0);
+
+    let state = State::new().contract(COUNTER_AT, COUNTER, &[(0, 5)]);
+    let block = state.block((0..10).map(|nonce| transaction(COUNTER_AT, 0, nonce)).collect());
+    for threads in [1, 2] {
+        let speed =
+            measure::what_if::throughput(&block, 20, NonZeroUsize::new(threads).unwrap()).await.unwrap();
+        println!("{speed:?}: {} transactions per second", speed.transactions_per_s());
+        assert_eq!((speed.plans, speed.transactions), (20, 10));
+        assert!(speed.gas_used > 0 && speed.transactions_per_s() > 0);
+    }
 }

@@ -9,6 +9,8 @@ mod anvil;
 #[cfg(test)]
 mod archive;
 #[cfg(test)]
+mod cold;
+#[cfg(test)]
 mod contracts;
 #[cfg(test)]
 mod facts;
@@ -24,5 +26,7 @@ mod fork;
 mod market;
 #[cfg(test)]
 mod node;
+#[cfg(test)]
+mod supply;
 #[cfg(test)]
 mod traced;

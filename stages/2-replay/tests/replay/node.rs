@@ -11,11 +11,11 @@ use cordon_range::{Call, Chain};
 use cordon_replay::{Fork, ReplayError, Replayer, Rules, StateError, Watch, ask, no_views};
 use std::sync::Arc;
 
-const VAULT: Address = Address::repeat_byte(0x11);
-const THIEF: Address = Address::repeat_byte(0x22);
-const COUNTER_AT: Address = Address::repeat_byte(0x33);
+pub(crate) const VAULT: Address = Address::repeat_byte(0x11);
+pub(crate) const THIEF: Address = Address::repeat_byte(0x22);
+pub(crate) const COUNTER_AT: Address = Address::repeat_byte(0x33);
 
-fn chain() -> Chain {
+pub(crate) fn chain() -> Chain {
     let chain = Chain::default();
     chain.fund(ALICE, U256::from(10).pow(U256::from(20)));
     chain.set_code(VAULT, CARELESS_VAULT.to_vec());
@@ -26,16 +26,16 @@ fn chain() -> Chain {
     chain
 }
 
-fn rules(chain: &Chain) -> Rules {
+pub(crate) fn rules(chain: &Chain) -> Rules {
     Rules::new(ChainId(chain.config().chain_id), Some("osaka")).unwrap()
 }
 
-fn count() -> ViewCall {
+pub(crate) fn count() -> ViewCall {
     ViewCall { target: COUNTER_AT, input: Bytes::from_static(&[1]) }
 }
 
 /// The newest block of the range.
-async fn newest(chain: &Chain) -> Arc<Block> {
+pub(crate) async fn newest(chain: &Chain) -> Arc<Block> {
     block_of(&chain.provider(), ChainId(chain.config().chain_id), chain.head().number).await
 }
 

@@ -8,7 +8,7 @@ use alloy_primitives::{Address, Bytes, hex};
 use alloy_provider::{DynProvider, Provider as _, ProviderBuilder};
 use cordon_model::execution::{Detail, Execution, FrameKind, Status, ViewCall};
 use cordon_model::units::ChainId;
-use cordon_replay::{BlockReplay, ReplayError, Replayer, Rules, TraceError, ask, no_views, Watch};
+use cordon_replay::{BlockReplay, ReplayError, Replayer, Rules, TraceError, Watch, ask, no_views};
 use serde_json::json;
 
 const ANVIL: ChainId = ChainId(31_337);
