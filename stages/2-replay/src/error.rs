@@ -114,4 +114,19 @@ pub enum RulesError {
         /// Names that exist, comma separated.
         known: String,
     },
+    /// The built-in schedule does not reach the block.
+    #[error(
+        "hardfork: the built-in schedule of chain {chain_id} does not reach block {number} (time {timestamp_s}); \
+         name the hardfork it runs (one of {known})"
+    )]
+    OutsideSchedule {
+        /// Chain of the schedule.
+        chain_id: ChainId,
+        /// Height of the block.
+        number: u64,
+        /// Time of the block, Unix seconds.
+        timestamp_s: u64,
+        /// Names that exist, comma separated.
+        known: String,
+    },
 }

@@ -244,6 +244,7 @@ pub(crate) fn check_chain(rules: &Rules, block: &Block) -> Result<BlockRules, Re
             found: block.chain_id,
         });
     }
+    rules.check_known(block.number, block.timestamp_s)?;
     Ok(rules.resolve(block.number, block.timestamp_s))
 }
 

@@ -1,10 +1,12 @@
 //! Which rules a block was executed under: hardfork, blob fee parameter and departures of layer-2 chains.
 //!
 //! In: chain id, height and time of a block, or a name from the configuration. Out: [`Rules`], resolved per block.
-//! Must never: guess. A chain without a built-in schedule needs its hardfork named.
+//! Must never: guess. A chain without a built-in schedule needs its hardfork named, and so does a block outside of the
+//! time for which a schedule was published.
 
 use crate::error::RulesError;
 use cordon_model::block::{Block, ChainProfile, Witness};
+use cordon_model::chains::{ChainFamily, chain_spec};
 use cordon_model::units::ChainId;
 use revm::primitives::hardfork::SpecId;
 
@@ -44,12 +46,16 @@ struct Schedule {
     by_number: &'static [(u64, SpecId)],
     by_time_s: &'static [(u64, SpecId)],
     fractions_by_time_s: &'static [(u64, u64)],
+    /// Height from which it holds; blocks below follow rules that are not EVM.
+    from_number: u64,
+    /// Time from which it is not known; `None` where every announced fork is listed.
+    until_s: Option<u64>,
 }
 
 /// Built-in schedules. Source: the chains' published genesis configurations
 /// (<https://github.com/ethereum/go-ethereum/blob/master/params/config.go>), which the execution specifications and
 /// the `alloy-hardforks` tables repeat.
-static SCHEDULES: [Schedule; 4] = [
+static SCHEDULES: [Schedule; 6] = [
     // Ethereum mainnet. Constantinople and Petersburg activated together; the DAO fork changed state once and no
     // rule, so it has no entry.
     Schedule {
@@ -78,6 +84,8 @@ static SCHEDULES: [Schedule; 4] = [
             (1_765_290_071, FRACTION_BPO1),
             (1_767_747_671, FRACTION_BPO2),
         ],
+        from_number: 0,
+        until_s: None,
     },
     // Sepolia.
     Schedule {
@@ -96,6 +104,8 @@ static SCHEDULES: [Schedule; 4] = [
             (1_761_017_184, FRACTION_BPO1),
             (1_761_607_008, FRACTION_BPO2),
         ],
+        from_number: 0,
+        until_s: None,
     },
     // Holesky.
     Schedule {
@@ -113,6 +123,8 @@ static SCHEDULES: [Schedule; 4] = [
             (1_759_800_000, FRACTION_BPO1),
             (1_760_389_824, FRACTION_BPO2),
         ],
+        from_number: 0,
+        until_s: None,
     },
     // Hoodi.
     Schedule {
@@ -125,8 +137,35 @@ static SCHEDULES: [Schedule; 4] = [
             (1_762_365_720, FRACTION_BPO1),
             (1_762_955_544, FRACTION_BPO2),
         ],
+        from_number: 0,
+        until_s: None,
+    },
+    // OP Mainnet since Bedrock. Canyon, Ecotone and Isthmus carry Shanghai, Cancun and Prague; the forks between them
+    // change fees, deposits and single precompiled contracts. Karst carries Osaka and was announced for this time,
+    // subject to a vote, so from then on the hardfork must be named.
+    Schedule {
+        chain_id: 10,
+        by_number: &[(105_235_063, SpecId::MERGE)],
+        by_time_s: OP_STACK_BY_TIME_S,
+        fractions_by_time_s: &[],
+        from_number: 105_235_063,
+        until_s: Some(1_783_526_401),
+    },
+    // Base. Its last published entry is Jovian; later it left the registry for forks of its own.
+    Schedule {
+        chain_id: 8_453,
+        by_number: &[(0, SpecId::MERGE)],
+        by_time_s: OP_STACK_BY_TIME_S,
+        fractions_by_time_s: &[],
+        from_number: 0,
+        until_s: Some(1_764_086_401),
     },
 ];
+
+/// Activations that OP Mainnet and Base share. Source: `superchain/configs/mainnet/{op,base}.toml` of
+/// <https://github.com/ethereum-optimism/superchain-registry> (`canyon_time`, `ecotone_time`, `isthmus_time`).
+const OP_STACK_BY_TIME_S: &[(u64, SpecId)] =
+    &[(1_704_992_401, SpecId::SHANGHAI), (1_710_374_401, SpecId::CANCUN), (1_746_806_401, SpecId::PRAGUE)];
 
 /// The rules of one chain.
 #[derive(Debug, Clone)]
@@ -144,8 +183,8 @@ enum Hardforks {
 
 impl Rules {
     /// The rules of `chain_id`: those of the named hardfork for every block, or the built-in schedule where none is
-    /// named. A chain whose hardfork is named is taken to follow Ethereum in everything else too; one that changes
-    /// state by other means (system transactions of its own, fees that go elsewhere) needs a profile.
+    /// named. The departures of layer-2 chains follow from [`chain_spec`]; a chain that is not listed there is taken to
+    /// follow Ethereum in everything else too, and one that does not needs a profile.
     ///
     /// # Errors
     /// [`RulesError`] for an unknown name, and for a chain without a schedule when no name is given.
@@ -158,7 +197,22 @@ impl Rules {
                 .map(Hardforks::Scheduled)
                 .ok_or_else(|| RulesError::UnknownChain { chain_id, known: known_names() })?,
         };
-        Ok(Self { chain_id, hardforks, profile: ChainProfile::Ethereum })
+        Ok(Self { chain_id, hardforks, profile: profile_of(chain_id) })
+    }
+
+    /// Checks that the rules of a block are known.
+    ///
+    /// # Errors
+    /// [`RulesError::OutsideSchedule`] where no hardfork is named and the built-in schedule does not reach the block.
+    pub(crate) fn check_known(&self, number: u64, timestamp_s: u64) -> Result<(), RulesError> {
+        let Hardforks::Scheduled(schedule) = self.hardforks else { return Ok(()) };
+        let known =
+            number >= schedule.from_number && schedule.until_s.is_none_or(|until_s| timestamp_s < until_s);
+        if known {
+            return Ok(());
+        }
+        let (chain_id, known) = (self.chain_id, known_names());
+        Err(RulesError::OutsideSchedule { chain_id, number, timestamp_s, known })
     }
 
     /// The same rules with the departures of a layer-2 chain.
@@ -227,6 +281,22 @@ impl BlockRules {
     }
 }
 
+fn profile_of(chain_id: ChainId) -> ChainProfile {
+    match chain_spec(chain_id).map(|spec| spec.family) {
+        Some(ChainFamily::OpStack) => ChainProfile::Optimism,
+        Some(ChainFamily::Scroll) => ChainProfile::Scroll,
+        Some(ChainFamily::Linea) => ChainProfile::Linea,
+        Some(
+            ChainFamily::Ethereum
+            | ChainFamily::Arbitrum
+            | ChainFamily::Bsc
+            | ChainFamily::Polygon
+            | ChainFamily::Local,
+        )
+        | None => ChainProfile::Ethereum,
+    }
+}
+
 fn last_reached<T: Copy>(steps: &[(u64, T)], at: u64) -> Option<T> {
     steps.iter().rev().find(|(start, _)| *start <= at).map(|(_, value)| *value)
 }
@@ -281,6 +351,37 @@ mod tests {
         assert_eq!(sepolia.hardfork_at(7_836_331, 1_741_159_776), "Prague");
         let hoodi = Rules::new(ChainId(560_048), None).unwrap();
         assert_eq!(hoodi.hardfork_at(0, 1_742_213_400), "Cancun");
+    }
+
+    #[test]
+    fn op_chains_follow_the_forks_that_carry_ethereums() {
+        for (chain, start) in [(10, 105_235_063), (8_453, 0)] {
+            let rules = Rules::new(ChainId(chain), None).unwrap();
+            let cases = [
+                (1_704_992_399, "Merge"),
+                (1_704_992_401, "Shanghai"),
+                (1_710_374_401, "Cancun"),
+                (1_736_445_601, "Cancun"),
+                (1_746_806_399, "Cancun"),
+                (1_746_806_401, "Prague"),
+            ];
+            for (timestamp_s, expected) in cases {
+                assert_eq!(rules.hardfork_at(start + 1, timestamp_s), expected, "{timestamp_s}");
+            }
+            assert_eq!(rules.resolve(start, 1_704_992_401).profile, ChainProfile::Optimism);
+        }
+    }
+
+    #[test]
+    fn outside_of_its_schedule_a_chain_needs_a_name() {
+        let op = Rules::new(ChainId(10), None).unwrap();
+        op.check_known(105_235_063, 1_783_526_400).unwrap();
+        for (number, timestamp_s) in [(105_235_062, 1_686_068_903), (150_000_000, 1_783_526_401)] {
+            let error = op.check_known(number, timestamp_s).unwrap_err();
+            assert!(error.to_string().contains("name the hardfork"), "{error}");
+        }
+        Rules::new(ChainId(10), Some("osaka")).unwrap().check_known(150_000_000, 1_783_526_401).unwrap();
+        Rules::new(ChainId(1), None).unwrap().check_known(0, u64::MAX).unwrap();
     }
 
     #[test]

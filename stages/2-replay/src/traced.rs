@@ -189,15 +189,15 @@ fn convert(block: &Block, calls: &str, diffs: &str) -> Result<(BlockReplay, Vec<
 /// transaction's own.
 fn settle_gas(trees: &mut [CallTree], block_gas: u64) {
     let totals: Vec<u64> =
-        trees.iter().filter_map(|tree| tree.calls.last()).map(|root| root.gas_used).collect();
+        trees.iter().filter_map(|tree| tree.calls.last()).filter_map(|root| root.gas_used).collect();
     let sum = totals.iter().fold(0u64, |sum, gas| sum.saturating_add(*gas));
     if sum == block_gas || totals.last() != Some(&block_gas) || !totals.is_sorted() {
         return;
     }
     let mut before = 0;
-    for root in trees.iter_mut().filter_map(|tree| tree.calls.last_mut()) {
-        let total = root.gas_used;
-        root.gas_used = total.saturating_sub(before);
+    for gas_used in trees.iter_mut().filter_map(|tree| tree.calls.last_mut()?.gas_used.as_mut()) {
+        let total = *gas_used;
+        *gas_used = total.saturating_sub(before);
         before = total;
     }
 }
@@ -216,6 +216,9 @@ fn execution(
     let position = usize::try_from(index).ok();
     let transaction = position.and_then(|position| block.transactions.get(position));
     let transaction = transaction.ok_or_else(|| wrong("the block has no such transaction"))?.clone();
+    if tree.calls.last().is_some_and(|root| root.gas_used.is_none()) {
+        return Err(wrong("missing field `gasUsed`"));
+    }
     let facts = Facts::of(&mut tree);
     let root = facts.frames.first().ok_or_else(|| wrong("no call"))?;
     if root.caller != transaction.from {
@@ -266,3 +269,6 @@ fn compared(block: &Block, executions: Vec<Execution>) -> BlockReplay {
     compare_header(block, gas_used, if cut { &block.logs_bloom } else { &bloom }, &mut mismatches);
     BlockReplay { executions, skipped: 0, gas_used, mismatches }
 }
+
+#[cfg(test)]
+mod tests;

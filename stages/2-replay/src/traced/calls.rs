@@ -40,7 +40,8 @@ pub(crate) struct TracedCall {
     /// Absent where a creation failed.
     pub(crate) to: Option<Address>,
     pub(crate) value_wei: U256,
-    pub(crate) gas_used: u64,
+    /// Absent in some nodes' traces below the first call.
+    pub(crate) gas_used: Option<u64>,
     pub(crate) input: Bytes,
     pub(crate) output: Bytes,
     pub(crate) error: Option<String>,
@@ -152,11 +153,6 @@ impl Fields {
         if self.to.is_none() && !creates {
             return Err(E::missing_field("to"));
         }
-        let gas_used = match (self.gas_used, kind) {
-            (Some(gas_used), _) => gas_used,
-            (None, TracedKind::SelfDestruct) => 0,
-            (None, TracedKind::Frame(_)) => return Err(E::missing_field("gasUsed")),
-        };
         let mut logs = Vec::with_capacity(self.logs.len());
         for log in self.logs {
             // Without calls there is only one place for a log; otherwise it must be stated.
@@ -173,7 +169,7 @@ impl Fields {
             from: self.from.ok_or_else(|| E::missing_field("from"))?,
             to: self.to,
             value_wei: self.value_wei,
-            gas_used,
+            gas_used: self.gas_used,
             input: self.input,
             output: self.output,
             error: self.error,

@@ -224,7 +224,7 @@ fn frame(
         code_address: to,
         value_wei,
         input: std::mem::take(&mut call.input),
-        gas_used: call.gas_used,
+        gas_used: call.gas_used.unwrap_or_default(),
         status: status(call.error.take(), &output),
         output,
         reverted: false,

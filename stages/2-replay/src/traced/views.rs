@@ -87,7 +87,19 @@ impl Between {
         if undo.accounts.is_empty() && !undo.incomplete {
             return Self::End;
         }
-        undo.overrides().map_or(Self::Unknown, Self::Overridden)
+        undo.overrides().map_or_else(
+            || {
+                let (accounts, slots, incomplete) = (undo.accounts.len(), undo.slots, undo.incomplete);
+                tracing::warn!(
+                    accounts,
+                    slots,
+                    incomplete,
+                    "views between two transactions cannot be answered"
+                );
+                Self::Unknown
+            },
+            Self::Overridden,
+        )
     }
 }
 
@@ -173,4 +185,69 @@ fn is_failed_call(error: &TransportError) -> bool {
         "stack overflow",
     ];
     answer.code == 3 || answer.as_revert_data().is_some() || halts.iter().any(|halt| message.contains(halt))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::diff::AccountDiff;
+    use super::*;
+    use serde_json::{Value, json};
+
+    const VAULT: Address = Address::repeat_byte(7);
+
+    fn diff(account: AccountDiff) -> StateDiff {
+        StateDiff { accounts: [(VAULT, account)].into() }
+    }
+
+    fn change(slot: u64, before: u64, after: u64) -> AccountDiff {
+        AccountDiff {
+            balance_before_wei: U256::from(before),
+            balance_after_wei: U256::from(after),
+            remains: true,
+            slots: vec![(U256::from(slot), U256::from(before), U256::from(after))],
+            ..AccountDiff::default()
+        }
+    }
+
+    #[test]
+    fn the_earliest_value_wins_where_transactions_are_taken_back() {
+        let mut undo = Undo::default();
+        assert!(matches!(Between::of(&undo), Between::End));
+        undo.take_back(&diff(change(1, 20, 30)));
+        undo.take_back(&diff(change(1, 10, 20)));
+        undo.take_back(&diff(change(2, 0, 5)));
+        let overrides: Value = serde_json::from_str(undo.overrides().unwrap().get()).unwrap();
+        let word = |value: u8| B256::with_last_byte(value).to_string();
+        let slots = json!({ word(1): word(10), word(2): word(0) });
+        assert_eq!(
+            overrides,
+            json!({ VAULT.to_string().to_lowercase(): { "balance": "0x0", "stateDiff": slots } })
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_put_back_is_not_answered() {
+        let gone = AccountDiff { had_code: true, ..AccountDiff::default() };
+        let mut undo = Undo::default();
+        undo.take_back(&diff(gone));
+        assert!(matches!(Between::of(&undo), Between::Unknown));
+
+        let mut undo = Undo::default();
+        for slot in 0..=MAX_OVERRIDES {
+            undo.take_back(&diff(change(u64::try_from(slot).unwrap(), 1, 2)));
+        }
+        assert!(matches!(Between::of(&undo), Between::Unknown));
+    }
+
+    #[test]
+    fn a_call_that_fails_is_told_from_a_request_that_fails() {
+        let failed = |payload: Value| {
+            is_failed_call(&TransportError::ErrorResp(serde_json::from_value(payload).unwrap()))
+        };
+        assert!(failed(json!({ "code": 3, "message": "execution reverted", "data": "0x" })));
+        assert!(failed(json!({ "code": -32000, "message": "out of gas" })));
+        assert!(failed(json!({ "code": -32015, "message": "VM execution error: Reverted" })));
+        assert!(!failed(json!({ "code": -32000, "message": "header not found" })));
+        assert!(!failed(json!({ "code": -32602, "message": "too many arguments, want at most 2" })));
+    }
 }

@@ -43,9 +43,10 @@ fn every_archived_block_is_reproduced() {
 }
 
 #[test]
-fn built_in_schedules_name_the_hardfork_of_every_archived_mainnet_block() {
+fn built_in_schedules_name_the_hardfork_of_every_archived_block() {
     let Some(archive) = fixtures::archive() else { return };
-    for path in fixtures::files(&archive, "ethereum") {
+    let chains = ["ethereum", "optimism"];
+    for path in chains.into_iter().flat_map(|chain| fixtures::files(&archive, chain)) {
         let block = fixtures::load(&path);
         let rules = Rules::new(block.chain_id, None).unwrap();
         let stated = &block.witness.as_ref().unwrap().hardfork;

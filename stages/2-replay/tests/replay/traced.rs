@@ -260,6 +260,29 @@ async fn the_attack_on_the_market_is_told_alike() {
     }
 }
 
+/// The in-process range is a node without the debug API.
+#[tokio::test]
+async fn a_node_without_the_debug_api_is_named_as_such() {
+    let chain = cordon_range::Chain::default();
+    let chain_id = ChainId(chain.config().chain_id);
+    let alice = Address::repeat_byte(0xa1);
+    chain.fund(alice, alloy_primitives::U256::from(10).pow(wei(20)));
+    chain.submit_as(alice, cordon_range::Call::new(alice, Bytes::new())).unwrap();
+    chain.mine();
+    let block = block_of(&chain.provider(), chain_id, chain.head().number).await;
+    let mut traced = Replayer::for_traces(chain.provider(), chain_id);
+    let error = traced.replay(block.clone(), no_views()).await.unwrap_err();
+    assert!(matches!(&error, ReplayError::Trace(TraceError::NotOffered { .. })), "{error:?}");
+    assert!(
+        error.to_string().starts_with("debug_traceBlockByHash(callTracer): the node does not offer it"),
+        "{error}"
+    );
+
+    let mut elsewhere = Replayer::for_traces(chain.provider(), ChainId(1));
+    let error = elsewhere.replay(block, no_views()).await.unwrap_err();
+    assert!(matches!(error, ReplayError::WrongChain { .. }), "{error:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn blocks_that_the_node_does_not_know_are_an_error_with_the_method() {
     let Some(scene) = Scene::start().await else { return };
