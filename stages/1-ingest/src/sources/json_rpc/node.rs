@@ -116,6 +116,11 @@ impl Node {
         }
     }
 
+    /// True for a provider that the caller made.
+    pub(crate) fn is_given(&self) -> bool {
+        matches!(self.line, Line::Given)
+    }
+
     /// Open connections that can push, best first, with the node of the pool where there is one.
     pub(crate) fn pushers(&self) -> Vec<(DynProvider, Option<Arc<Member>>)> {
         if let Line::Pooled(pool) = &self.line {
