@@ -3,6 +3,8 @@
 //! The binary is the one that npm installs at the root of the repository, or the one named in `ANVIL`. Where it is
 //! missing the tests skip and say so.
 
+#![cfg(test)]
+
 use alloy_provider::Provider as _;
 use cordon_ingest::sources::json_rpc::Config;
 use cordon_ingest::{Advance, ChainSource as _, Connected, Endpoint, Pending, StartAt, Verdict, connect_all};
