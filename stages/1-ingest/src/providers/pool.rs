@@ -11,6 +11,7 @@ use super::hedge::{self, Allowance};
 use super::member::{Member, Rank, Reply};
 use crate::sources::json_rpc::dial::Dial;
 use crate::sources::json_rpc::guard::{Failed, no_answer};
+use crate::sources::json_rpc::redact::Redactor;
 use alloy_json_rpc::{Id, Request, RequestPacket, ResponsePacket, SerializedRequest};
 use alloy_transport::{RpcError, TransportError, TransportErrorKind, TransportFut};
 use futures::StreamExt as _;
@@ -61,6 +62,12 @@ impl Pool {
 
     pub(crate) fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// How to speak of all of them.
+    pub(crate) fn redactor(&self) -> Redactor {
+        let redactors = self.0.members.iter().map(|member| member.dial().redactor().as_ref());
+        Redactor::joined(self.0.name.clone(), redactors)
     }
 
     pub(super) fn inner(&self) -> &Arc<Inner> {

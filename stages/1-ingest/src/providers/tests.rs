@@ -138,6 +138,12 @@ async fn when_all_fail_the_error_says_why_and_shows_no_key() {
     let text = format!("{error} {error:?} {connected:?} {endpoints:?}");
     assert!(text.contains("503"), "{text}");
     assert!(!text.contains("S3CRET"), "{text}");
+    // Nodes repeat keys in their own words.
+    one.set(Fault::Error(-32_000, "no such key S3CRETS3CRET"));
+    two.set(Fault::Error(-32_000, "no such key S3CRETS3CRET"));
+    let error = connected.source.advance(&empty_cursor()).await.unwrap_err();
+    let text = format!("{error} {error:?}");
+    assert!(text.contains("no such key") && !text.contains("S3CRET"), "{text}");
 }
 
 #[tokio::test]

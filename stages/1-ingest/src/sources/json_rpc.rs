@@ -11,7 +11,7 @@ pub(crate) mod guard;
 mod hints;
 pub(crate) mod node;
 mod pending;
-mod redact;
+pub(crate) mod redact;
 
 pub use pending::{Pending, PendingCounts, PendingFeed};
 
@@ -198,7 +198,7 @@ impl JsonRpc {
     }
 
     /// Opens the feed of transactions that wait to be mined, where a node can push them. It has a connection and a
-    /// queue of its own: it never delays a block.
+    /// queue of its own: it never delays a block, and it does not count towards a node's budget.
     #[must_use]
     pub fn pending(&self) -> Pending {
         let (dials, provider) = (self.node().pushing(), self.node().provider());

@@ -94,7 +94,7 @@ impl Node {
 
     /// Several nodes as one. The pool ends each request by itself; its limit here is only the last resort.
     pub(crate) fn pooled(provider: DynProvider, pool: Pool) -> Self {
-        let redactor = Arc::new(Redactor::without_url_as(pool.name().to_owned()));
+        let redactor = Arc::new(pool.redactor());
         Self { provider, redactor, timeout: pool.limit(), line: Line::Pooled(pool) }
     }
 
