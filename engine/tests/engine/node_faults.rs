@@ -26,7 +26,7 @@ async fn begin(tower: &Tower) -> Watch {
 async fn a_node_that_goes_away_while_a_block_is_judged_costs_nothing() {
     let mut tower = Tower::before_the_attack(SEED, Grants::Automatic);
     let mut watch = begin(&tower).await;
-    // With the first block the source also asks for the chain's id; from then on its part is one request.
+    // With the first block the source also asks for the chain's id; from then on its part is the block and its receipts.
     tower.world.step().unwrap();
     watch.follow().await.unwrap();
     let mut failures = 0;
@@ -46,8 +46,8 @@ async fn a_node_that_goes_away_while_a_block_is_judged_costs_nothing() {
 /// Handles the newest block; how often it failed before it got through is returned.
 async fn judge_with_outages(watch: &mut Watch) -> usize {
     let before = watch.engine.cursor().clone();
-    // The first request is the source's, which waits for seconds while its node is away.
-    for (failures, at) in (2..REQUESTS_MAX).enumerate() {
+    // The first two requests are the source's, which waits for seconds while its node is away.
+    for (failures, at) in (3..REQUESTS_MAX).enumerate() {
         watch.outage.arm(at);
         let handled = watch.handle_next().await;
         watch.outage.end();
@@ -97,8 +97,8 @@ async fn an_outage_at(at: i64) -> bool {
 #[tokio::test]
 async fn a_node_that_goes_away_in_the_block_of_the_strike_delays_and_loses_nothing() {
     let mut outages = 0;
-    // The first request is the source's, which waits for seconds while its node is away.
-    for at in (2..REQUESTS_MAX).step_by(REQUESTS_STRIDE) {
+    // The first two requests are the source's, which waits for seconds while its node is away.
+    for at in (3..REQUESTS_MAX).step_by(REQUESTS_STRIDE) {
         if !an_outage_at(at).await {
             break;
         }

@@ -4,8 +4,10 @@
 //! calls [`reorg`] in its own tests.
 
 use crate::{Advance, ChainSource, SourceError};
-use alloy_consensus::Header;
-use alloy_primitives::{B256, Bytes};
+use alloy_consensus::proofs::ordered_trie_root_encoded;
+use alloy_consensus::{Header, Receipt, ReceiptEnvelope, SignableTransaction, TxEnvelope, TxLegacy, TxType};
+use alloy_eips::eip2718::Encodable2718;
+use alloy_primitives::{Address, B256, Bytes, Log, Signature, TxKind};
 use cordon_model::block::ChainUpdate;
 use cordon_model::log::Cursor;
 use cordon_model::units::{BlockRef, ChainId};
@@ -26,11 +28,46 @@ pub(crate) struct TestChain(Arc<Mutex<Inner>>);
 struct Inner {
     headers: Vec<Header>,
     branch: u64,
+    filled: bool,
+}
+
+/// The one transaction of a filled block; it differs from branch to branch.
+pub(crate) fn transaction(number: u64, extra_data: &Bytes) -> TxEnvelope {
+    let (to, input) = (TxKind::Call(Address::repeat_byte(9)), extra_data.clone());
+    let legacy = TxLegacy { nonce: number, to, input, gas_limit: 30_000, ..TxLegacy::default() };
+    legacy.into_signed(Signature::test_signature()).into()
+}
+
+/// A transaction as JSON-RPC spells it.
+pub(crate) fn transaction_json(envelope: &TxEnvelope) -> Value {
+    let mut text = serde_json::to_value(envelope).unwrap();
+    text["from"] = json!(Address::repeat_byte(3));
+    text
+}
+
+/// Its receipt: odd blocks fail.
+fn receipt(number: u64) -> ReceiptEnvelope {
+    let log =
+        Log::new(Address::repeat_byte(7), vec![B256::repeat_byte(8)], Bytes::from_static(&[1])).unwrap();
+    let receipt = Receipt {
+        status: number.is_multiple_of(2).into(),
+        cumulative_gas_used: 21_000 + number,
+        logs: vec![log],
+    };
+    ReceiptEnvelope::from_typed(TxType::Legacy, receipt.with_bloom())
 }
 
 impl TestChain {
     pub(crate) fn with_blocks(count: usize) -> Self {
         let chain = Self::default();
+        chain.grow(count);
+        chain
+    }
+
+    /// Blocks of one transaction each.
+    pub(crate) fn filled(count: usize) -> Self {
+        let chain = Self::default();
+        chain.inner().filled = true;
         chain.grow(count);
         chain
     }
@@ -46,7 +83,16 @@ impl TestChain {
             let number = inner.headers.len() as u64;
             let extra_data = Bytes::from(inner.branch.to_be_bytes().to_vec());
             let timestamp = 12 * number;
-            inner.headers.push(Header { parent_hash, number, extra_data, timestamp, ..Header::default() });
+            let mut header = Header { parent_hash, number, timestamp, ..Header::default() };
+            if inner.filled {
+                let receipt = receipt(number);
+                header.transactions_root =
+                    ordered_trie_root_encoded(&[transaction(number, &extra_data).encoded_2718()]);
+                header.receipts_root = ordered_trie_root_encoded(&[receipt.encoded_2718()]);
+                header.logs_bloom = *receipt.logs_bloom();
+                header.gas_used = receipt.cumulative_gas_used();
+            }
+            inner.headers.push(Header { extra_data, ..header });
         }
     }
 
@@ -85,12 +131,38 @@ impl TestChain {
         let result = match request["method"].as_str().unwrap() {
             "eth_chainId" => json!(format!("{:#x}", CHAIN.0)),
             "eth_getBlockByNumber" => self.block_json(request["params"][0].as_str().unwrap()),
+            "eth_getBlockReceipts" => self.receipts_json(&request["params"][0]),
+            "eth_getTransactionReceipt" => self.receipt_json(&request["params"][0]),
             "eth_blockNumber" => json!(format!("{:#x}", self.inner().headers.len().saturating_sub(1))),
             "eth_subscribe" => json!("0x1"),
             "web3_clientVersion" => json!("Fixture/1.0"),
             other => panic!("unexpected method {other}"),
         };
         json!({"jsonrpc": "2.0", "id": request["id"], "result": result})
+    }
+
+    /// The transactions of the canonical chain, by number; none where blocks are empty.
+    fn transactions(&self) -> Vec<TxEnvelope> {
+        let inner = self.inner();
+        let headers = inner.headers.iter().filter(|_| inner.filled);
+        headers.map(|header| transaction(header.number, &header.extra_data)).collect()
+    }
+
+    fn receipts_json(&self, hash: &Value) -> Value {
+        let found = self.refs().into_iter().find(|block| json!(block.hash) == *hash);
+        found.map_or(Value::Null, |block| {
+            let envelope = &self.transactions()[usize::try_from(block.number).unwrap()];
+            json!([self.receipt_json(&json!(envelope.tx_hash()))])
+        })
+    }
+
+    fn receipt_json(&self, hash: &Value) -> Value {
+        let found = self.transactions().iter().position(|envelope| json!(envelope.tx_hash()) == *hash);
+        found.map_or(Value::Null, |number| {
+            let mut text = serde_json::to_value(receipt(number as u64)).unwrap();
+            text["transactionHash"] = hash.clone();
+            text
+        })
     }
 
     fn block_json(&self, tag: &str) -> Value {
@@ -100,6 +172,9 @@ impl TestChain {
         };
         let Some(mut value) = self.header_json(number) else { return Value::Null };
         value["transactions"] = json!([]);
+        if let Some(envelope) = self.transactions().get(number) {
+            value["transactions"] = json!([transaction_json(envelope)]);
+        }
         value["uncles"] = json!([]);
         value
     }

@@ -17,6 +17,8 @@ mod receipts;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod fixture;
 
 pub use convert::Integrity;
 pub use error::SourceError;
@@ -26,4 +28,4 @@ pub use providers::{Connected, Counters, Endpoint, MethodCounts, NodeCounts, Quo
 pub use source::{Advance, ChainSource};
 pub use sources::SourceConfig;
 pub use sources::archive::Archive;
-pub use sources::json_rpc::{Finality, JsonRpc, StartAt, connect};
+pub use sources::json_rpc::{Finality, JsonRpc, Pending, PendingCounts, PendingFeed, StartAt, connect};

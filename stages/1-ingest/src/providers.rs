@@ -95,13 +95,15 @@ pub async fn connect_all(
     let limit = Duration::from_millis(config.request_timeout_ms.get());
     let members = members(endpoints, config, limit)?;
     raise(&members).await?;
+    if members.len() > 1 {
+        // Who lags must be known before the first block is asked for.
+        join_all(members.iter().filter(|member| member.node().is_some()).map(probe::look)).await;
+    }
     let pool = Pool::new(members.clone(), limit);
     let is_local = members.iter().all(|member| member.dial().is_local());
     let provider = RootProvider::new(RpcClient::new(PoolTransport(pool.clone()), is_local)).erased();
-    if members.len() > 1 {
-        let poll = Duration::from_millis(config.poll_interval_ms.get());
-        probe::start(&pool, poll.saturating_mul(POLLS_PER_PROBE));
-    }
+    let poll = Duration::from_millis(config.poll_interval_ms.get());
+    probe::start(&pool, poll.saturating_mul(POLLS_PER_PROBE));
     let source = JsonRpc::checked(Node::pooled(provider.clone(), pool), config.clone());
     let quorum = Quorum::new(&members, config.integrity);
     Ok(Connected { source, provider, quorum, counters: Counters::new(members) })
@@ -165,3 +167,6 @@ async fn raise(members: &[Arc<Member>]) -> Result<(), SourceError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,6 +39,10 @@ const LAG_COST_MS: u64 = 1_000;
 /// Lag that is no lag: the nodes are not asked at the same instant, and blocks spread for a moment.
 const LAG_TOLERATED_BLOCKS: u64 = 1;
 
+/// Latencies below which nodes are equally fast: the jitter of a loaded machine, and a fifteenth of the shortest block
+/// time in use.
+const LATENCY_FLOOR_MS: u64 = 16;
+
 /// Latencies that are remembered for the quantile: two minutes of a followed chain, and enough for a 95th percentile.
 const RECENT_MAX: usize = 128;
 
@@ -142,7 +146,7 @@ impl Health {
     /// nodes of about the same speed do not take turns: going from one to another costs consistency.
     pub(crate) fn cost_ms(&self, newest: Option<u64>, limit: Duration) -> u64 {
         let latency_ms = self.latency_us.unwrap_or_default() / 1_000;
-        let latency_ms = latency_ms.checked_next_power_of_two().unwrap_or(u64::MAX);
+        let latency_ms = latency_ms.max(LATENCY_FLOOR_MS).checked_next_power_of_two().unwrap_or(u64::MAX);
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         let failing_ms = limit_ms.saturating_mul(self.failures_permille) / FAILED_PERMILLE;
         let lag = newest.zip(self.head).map_or(0, |(newest, head)| newest.saturating_sub(head));

@@ -183,7 +183,7 @@ impl Member {
         self.state().health.quantile()
     }
 
-    /// Asks, once the budget and its own wishes allow it; `newest` is the newest block that any node named.
+    /// Asks, once the budget and its own wishes allow it; `newest` is the newest block that another node named.
     pub(crate) async fn ask(
         self: Arc<Self>,
         packet: RequestPacket,

@@ -11,6 +11,7 @@ use super::hedge::{self, Allowance};
 use super::member::{Member, Rank, Reply};
 use crate::sources::json_rpc::dial::Dial;
 use crate::sources::json_rpc::guard::{Failed, no_answer};
+use crate::sources::json_rpc::redact::Redactor;
 use alloy_json_rpc::{Id, Request, RequestPacket, ResponsePacket, SerializedRequest};
 use alloy_transport::{RpcError, TransportError, TransportErrorKind, TransportFut};
 use futures::StreamExt as _;
@@ -61,6 +62,12 @@ impl Pool {
 
     pub(crate) fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// How to speak of all of them.
+    pub(crate) fn redactor(&self) -> Redactor {
+        let redactors = self.0.members.iter().map(|member| member.dial().redactor().as_ref());
+        Redactor::joined(self.0.name.clone(), redactors)
     }
 
     pub(super) fn inner(&self) -> &Arc<Inner> {
@@ -115,8 +122,28 @@ impl Pool {
         TransportErrorKind::custom(Failed { node: self.0.name.clone(), cause })
     }
 
+    /// The newest block, by which lag is told: of three nodes and more the second newest that is named, so that one
+    /// that boasts does not make all others lag.
     fn newest(&self) -> Option<u64> {
-        self.0.members.iter().filter_map(|member| member.head()).max()
+        let mut heads: Vec<u64> = self.0.members.iter().filter_map(|member| member.head()).collect();
+        heads.sort_unstable_by(|one, other| other.cmp(one));
+        heads.get(usize::from(heads.len() > 2)).copied()
+    }
+
+    /// The newest block that any other node named: what this one should have too. A boast costs one request more.
+    fn named_beside(&self, member: &Arc<Member>) -> Option<u64> {
+        let others = self.0.members.iter().filter(|other| !Arc::ptr_eq(other, member));
+        others.filter_map(|other| other.head()).max()
+    }
+
+    fn ask(
+        &self,
+        member: Arc<Member>,
+        packet: &RequestPacket,
+        role: Role,
+    ) -> impl Future<Output = Reply> + use<> {
+        let newest = self.named_beside(&member);
+        member.ask(packet.clone(), role, newest)
     }
 
     /// Connected nodes, best first; equal ones in the order in which they were configured.
@@ -132,13 +159,12 @@ impl Pool {
     /// The best node, the next one where it fails, a second one where it is slow.
     async fn read(&self, packet: RequestPacket) -> Result<Answered, TransportError> {
         let mut waiting = self.ranked(&packet);
-        let newest = self.newest();
         let Some(first) = waiting.pop_front() else { return Err(self.nobody()) };
         let delay = hedge::delay(first.quantile(), self.0.limit);
         let mut patience = std::pin::pin!(tokio::time::sleep(delay));
         self.earn();
         let mut asked = FuturesUnordered::new();
-        asked.push(first.ask(packet.clone(), Role::First, newest));
+        asked.push(self.ask(first, &packet, Role::First));
         let (mut may_hedge, mut kept) = (true, None);
         loop {
             tokio::select! {
@@ -150,7 +176,7 @@ impl Pool {
                     self.tell(&reply);
                     kept = Some(better(kept, reply));
                     match waiting.pop_front() {
-                        Some(next) => asked.push(next.ask(packet.clone(), Role::Retry, newest)),
+                        Some(next) => asked.push(self.ask(next, &packet, Role::Retry)),
                         None if asked.is_empty() => break,
                         None => {}
                     }
@@ -158,7 +184,7 @@ impl Pool {
                 () = &mut patience, if may_hedge && !waiting.is_empty() => {
                     may_hedge = self.take();
                     if may_hedge && let Some(next) = waiting.pop_front() {
-                        asked.push(next.ask(packet.clone(), Role::Hedge, newest));
+                        asked.push(self.ask(next, &packet, Role::Hedge));
                         patience.as_mut().reset(tokio::time::Instant::now() + delay);
                     }
                 }

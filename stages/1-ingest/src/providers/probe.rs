@@ -21,31 +21,45 @@ async fn run(pool: Weak<Inner>, period: Duration) {
         tokio::time::sleep(period).await;
         let Some(inner) = pool.upgrade() else { return };
         let members = inner.members().to_vec();
+        let alone = members.len() == 1;
         // The nodes themselves may be waited for, the pool must not be held meanwhile.
         drop(inner);
-        join_all(members.into_iter().map(look)).await;
+        if alone {
+            // Nobody is there to compare it with.
+            join_all(members.iter().map(raise)).await;
+        } else {
+            join_all(members.iter().map(look)).await;
+        }
     }
 }
 
 /// Connects where that is needed, and asks for the newest block.
-async fn look(member: Arc<Member>) {
-    if member.is_foreign() {
+pub(crate) async fn look(member: &Arc<Member>) {
+    if !raise(member).await {
         return;
-    }
-    if member.node().is_none() {
-        match member.raise().await {
-            Ok(()) => tracing::info!(node = member.name(), "node is back"),
-            Err(error @ SourceError::WrongChainId { .. }) => {
-                tracing::error!(node = member.name(), %error, "node is left out for good");
-                return;
-            }
-            Err(error) => {
-                tracing::debug!(node = member.name(), %error, "node is still away");
-                return;
-            }
-        }
     }
     if let Err(error) = member.question("eth_blockNumber", &()).await {
         tracing::debug!(node = member.name(), %error, "node does not name its newest block");
+    }
+}
+
+/// Connects where that is needed. True where there is a connection.
+async fn raise(member: &Arc<Member>) -> bool {
+    if member.node().is_some() || member.is_foreign() {
+        return !member.is_foreign();
+    }
+    match member.raise().await {
+        Ok(()) => {
+            tracing::info!(node = member.name(), "node is back");
+            true
+        }
+        Err(error @ SourceError::WrongChainId { .. }) => {
+            tracing::error!(node = member.name(), %error, "node is left out for good");
+            false
+        }
+        Err(error) => {
+            tracing::debug!(node = member.name(), %error, "node is still away");
+            false
+        }
     }
 }

@@ -93,9 +93,12 @@ fn changed(change: impl Fn(&mut Value)) -> (Result<Vec<Outcome>, SourceError>, V
     (read_back(&receipts, &block, Integrity::Full), lenient)
 }
 
+/// What is forged, and how.
+type Forgery = (&'static str, fn(&mut Value));
+
 #[test]
 fn a_forged_receipt_is_refused_whatever_is_forged() {
-    let forged: [(&str, fn(&mut Value)); 5] = [
+    let forged: [Forgery; 5] = [
         ("status", |all| all[1]["status"] = json!("0x1")),
         ("log", |all| all[0]["logs"][0]["data"] = json!("0x0103")),
         ("missing log", |all| all[0]["logs"] = json!([])),

@@ -10,14 +10,17 @@ mod fetch;
 pub(crate) mod guard;
 mod hints;
 pub(crate) mod node;
-mod redact;
+mod pending;
+pub(crate) mod redact;
+
+pub use pending::{Pending, PendingCounts, PendingFeed};
 
 use crate::convert::Integrity;
 use crate::error::SourceError;
 use crate::follow::{Sight, Step, View, next_step};
 use crate::source::{Advance, ChainSource};
 use ahead::Ahead;
-use alloy_provider::DynProvider;
+use alloy_provider::{DynProvider, Provider as _};
 use cordon_model::block::{Block, ChainUpdate};
 use cordon_model::log::Cursor;
 use cordon_model::units::{BlockRef, ChainId};
@@ -192,6 +195,21 @@ impl JsonRpc {
     /// The node does not answer, or not as a node does.
     pub async fn head(&self) -> Result<Option<BlockRef>, SourceError> {
         self.fetcher.tagged("latest").await
+    }
+
+    /// Opens the feed of transactions that wait to be mined, where a node can push them. It has a connection and a
+    /// queue of its own: it never delays a block, and it does not count towards a node's budget.
+    #[must_use]
+    pub fn pending(&self) -> Pending {
+        let (dials, provider) = (self.node().pushing(), self.node().provider());
+        if !dials.is_empty() {
+            return Pending::Feed(PendingFeed::open(pending::Source::Dials(dials)));
+        }
+        if self.node().is_given() && provider.client().pubsub_frontend().is_some() {
+            let source = pending::Source::Given(provider.clone(), timeout(&self.config));
+            return Pending::Feed(PendingFeed::open(source));
+        }
+        Pending::NotAvailable
     }
 
     /// How far the chain is final. A node that does not know one of the tags says nothing by it, which is no error.

@@ -22,6 +22,7 @@ const RUN_MIN: u32 = 2;
 pub(super) struct Ahead {
     under_way: VecDeque<(u64, JoinHandle<Option<Block>>)>,
     newest: Option<u64>,
+    last: Option<u64>,
     run: u32,
 }
 
@@ -29,7 +30,7 @@ impl Ahead {
     /// The block with this number, where it was fetched and builds on this parent. Everything is dropped where it does
     /// not: the chain was reorganised, or the caller went elsewhere.
     pub(super) async fn take(&mut self, number: u64, parent: B256) -> Option<Block> {
-        let Some((first, task)) = self.under_way.front_mut() else { return None };
+        let (first, task) = self.under_way.front_mut()?;
         if *first != number {
             self.drop_all();
             return None;
@@ -48,12 +49,17 @@ impl Ahead {
     pub(super) fn rest(&mut self) {
         self.drop_all();
         self.newest = None;
+        self.last = None;
         self.run = 0;
     }
 
     /// A block was handed out; those after it are fetched where there are some, up to `end`.
     pub(super) async fn handed_out(&mut self, fetcher: &Fetcher, number: u64, end: Option<u64>) {
-        self.run = self.run.saturating_add(1);
+        // A caller that could not judge a block asks for it again; that is no backlog.
+        if self.last != Some(number) {
+            self.run = self.run.saturating_add(1);
+            self.last = Some(number);
+        }
         if self.run < RUN_MIN {
             return;
         }

@@ -33,6 +33,7 @@ pub(crate) struct Dial {
     target: BuiltInConnectionString,
     redactor: Arc<Redactor>,
     limit: Duration,
+    reconnects: u32,
 }
 
 impl fmt::Debug for Dial {
@@ -49,11 +50,21 @@ impl Dial {
     pub(crate) fn new(url: &str, limit: Duration) -> Result<Self, SourceError> {
         if let Some(path) = socket_path(url)? {
             let redactor = Arc::new(Redactor::for_socket(path));
-            return Ok(Self { target: BuiltInConnectionString::Ipc(path.to_owned()), redactor, limit });
+            return Ok(Self {
+                target: BuiltInConnectionString::Ipc(path.to_owned()),
+                redactor,
+                limit,
+                reconnects: RECONNECTS_MAX,
+            });
         }
         let (url, redactor) = Redactor::for_url(url).map_err(unusable)?;
         let target = target(&url).ok_or_else(|| unusable("its scheme is another one".to_owned()))?;
-        Ok(Self { target, redactor: Arc::new(redactor), limit })
+        Ok(Self { target, redactor: Arc::new(redactor), limit, reconnects: RECONNECTS_MAX })
+    }
+
+    /// The same way, for a connection that ends where it is lost.
+    pub(crate) fn without_reconnects(&self) -> Self {
+        Self { reconnects: 1, ..self.clone() }
     }
 
     /// How to speak of the node.
@@ -97,10 +108,11 @@ impl Dial {
         // The builder looks for the push channel below the layer; a transport that was wrapped before would hide it.
         let builder = ClientBuilder::default().layer(guard);
         if let BuiltInConnectionString::Ipc(path) = &self.target {
-            let socket = Socket(IpcConnect::new(path.clone())).into_service().await?;
+            let connect = IpcConnect::new(path.clone());
+            let socket = Socket { connect, reconnects: self.reconnects }.into_service().await?;
             return Ok(builder.transport(socket, true));
         }
-        let config = ConnectionConfig::new().with_max_retries(RECONNECTS_MAX);
+        let config = ConnectionConfig::new().with_max_retries(self.reconnects);
         let transport = self.target.connect_boxed_with(config).await?;
         Ok(builder.transport(transport, self.is_local()))
     }
@@ -108,7 +120,10 @@ impl Dial {
 
 /// A local socket that is connected again without end; alloy's own gives up after ten attempts.
 #[derive(Debug)]
-struct Socket(IpcConnect<PathBuf>);
+struct Socket {
+    connect: IpcConnect<PathBuf>,
+    reconnects: u32,
+}
 
 impl PubSubConnect for Socket {
     fn is_local(&self) -> bool {
@@ -116,8 +131,8 @@ impl PubSubConnect for Socket {
     }
 
     async fn connect(&self) -> TransportResult<ConnectionHandle> {
-        let handle = self.0.connect().await?;
-        Ok(handle.with_max_retries(RECONNECTS_MAX).with_retry_interval(SOCKET_RETRY_INTERVAL))
+        let handle = self.connect.connect().await?;
+        Ok(handle.with_max_retries(self.reconnects).with_retry_interval(SOCKET_RETRY_INTERVAL))
     }
 }
 

@@ -94,7 +94,7 @@ impl Node {
 
     /// Several nodes as one. The pool ends each request by itself; its limit here is only the last resort.
     pub(crate) fn pooled(provider: DynProvider, pool: Pool) -> Self {
-        let redactor = Arc::new(Redactor::without_url_as(pool.name().to_owned()));
+        let redactor = Arc::new(pool.redactor());
         Self { provider, redactor, timeout: pool.limit(), line: Line::Pooled(pool) }
     }
 
@@ -114,6 +114,11 @@ impl Node {
             Line::Dialled(dial) => Some(dial.clone()).filter(Dial::can_push).into_iter().collect(),
             Line::Pooled(pool) => pool.pushing(),
         }
+    }
+
+    /// True for a provider that the caller made.
+    pub(crate) fn is_given(&self) -> bool {
+        matches!(self.line, Line::Given)
     }
 
     /// Open connections that can push, best first, with the node of the pool where there is one.

@@ -31,12 +31,16 @@ impl fmt::Debug for Redactor {
 impl Redactor {
     /// For a provider that the caller made, whose url is not known here.
     pub(crate) fn without_url() -> Self {
-        Self::without_url_as("given by the caller".to_owned())
+        Self { node: "given by the caller".to_owned(), secrets: Vec::new() }
     }
 
-    /// For what has no url of its own, under this name.
-    pub(crate) fn without_url_as(node: String) -> Self {
-        Self { node, secrets: Vec::new() }
+    /// For several nodes under one name: what must not be said of one must not be said of all.
+    pub(crate) fn joined<'a>(node: String, redactors: impl Iterator<Item = &'a Self>) -> Self {
+        let mut secrets: Vec<String> =
+            redactors.flat_map(|redactor| redactor.secrets.iter().cloned()).collect();
+        secrets.sort_by_key(|piece| std::cmp::Reverse(piece.len()));
+        secrets.dedup();
+        Self { node, secrets }
     }
 
     /// For a node's url. The error says what is wrong with the url without a piece of it: what is taken for a scheme

@@ -1,5 +1,9 @@
 //! A node played over HTTP and websocket: what goes right, and each way in which nodes go wrong.
 
+mod catching_up;
+mod receipts;
+mod sockets;
+
 use super::*;
 use crate::conformance::{CHAIN, Followed, TestChain, empty_cursor, follow, reorg};
 use alloy_primitives::B256;
