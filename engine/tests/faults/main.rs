@@ -1,0 +1,43 @@
+//! Faults that an incident system must survive with nothing lost and nothing doubled: a real node behind a line that goes
+//! wrong, a real receiver that fails, a process that dies anywhere.
+//!
+//! Each schedule is drawn from a seed. `CORDON_FAULT_SCHEDULES` says how many are played, `CORDON_FAULT_SEED` plays one
+//! again. What is injected and what must hold stands in `docs/faults.md`.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test stops at the first surprise, and says what it skipped or counted"
+)]
+
+#[cfg(test)]
+mod anvil;
+#[cfg(test)]
+mod book;
+#[cfg(test)]
+mod dice;
+#[cfg(test)]
+mod distort;
+#[cfg(test)]
+mod life;
+#[cfg(test)]
+mod line;
+#[cfg(test)]
+#[expect(dead_code, reason = "the market of the node tests; not all of it is needed here")]
+#[path = "../../../bin/cordon/tests/node/market.rs"]
+mod market;
+#[cfg(test)]
+mod node;
+#[cfg(test)]
+mod receiver;
+#[cfg(test)]
+mod schedule;
+#[cfg(test)]
+mod story;
+#[cfg(test)]
+mod suite;
+#[cfg(test)]
+mod table;
+#[cfg(test)]
+mod trace;
