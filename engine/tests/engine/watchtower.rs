@@ -76,6 +76,12 @@ impl Tower {
         Self::build(Scenario::DonationReentrancy, seed, grants, QUIET_STEPS - WATCHED_QUIET_STEPS)
     }
 
+    /// The attack, played up to this step of its script and watched from there on.
+    #[allow(dead_code)]
+    pub(crate) fn before_the_step(seed: u64, step: u64) -> Self {
+        Self::build(Scenario::DonationReentrancy, seed, Grants::Automatic, step)
+    }
+
     fn build(scenario: Scenario, seed: u64, grants: Grants, unwatched: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("password"), "range").unwrap();

@@ -1,26 +1,15 @@
 //! What must hold at the end of a schedule, read from the log and, independently, from the chain.
 //!
-//! In: the log's file, the node, the receiver. Out: every promise that was broken. The truth about the chain comes from
-//! the node itself, past the faulty line: an attack is a transaction that brought the market's dollars to an attacker.
+//! In: the log, every position that its cursor ever had, what the receiver saw, and the chain as an independent reader
+//! tells it. Out: every promise that was broken. Pure, and shared by the suite of faults and the simulation.
 
-use crate::anvil::Anvil;
-use crate::node::KEY;
-use crate::receiver::Receiver;
-use crate::story::Stage;
-use alloy_primitives::{Address, B256, U256, keccak256};
+use alloy_primitives::B256;
 use cordon_model::incident::{Incident, IncidentEvent, Standing, State};
 use cordon_model::lane::LaneEvent;
-use cordon_model::log::{Body, Cursor, EventLog, Record, StreamId};
+use cordon_model::log::{Body, Record, StreamId};
 use cordon_model::notice::OutboxEvent;
-use cordon_model::units::{BlockRef, ChainId};
-use cordon_store::SqliteLog;
-use serde_json::{Value, json};
-use sqlx::{Connection as _, Row as _};
+use cordon_model::units::{BlockRef, TxRef};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-
-pub(crate) const CHAIN: ChainId = ChainId(31337);
-pub(crate) const CHANNEL: &str = "webhook";
 
 /// What a broken promise comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,113 +56,12 @@ pub(crate) struct Canon {
     pub(crate) guardian: Vec<(B256, u64)>,
 }
 
-impl Canon {
-    pub(crate) async fn read(anvil: &Anvil, stage: &Stage, first: u64) -> Self {
-        let mut canon = Self::default();
-        let transfer = keccak256("Transfer(address,address,uint256)");
-        for number in first..=anvil.block_number().await {
-            let block = anvil.block(number).await;
-            let hash: B256 = parse(&block["hash"]);
-            canon.blocks.push(BlockRef { number, hash });
-            let receipts = anvil.rpc("eth_getBlockReceipts", json!([format!("{number:#x}")])).await;
-            let mut odd = false;
-            for receipt in receipts.as_array().unwrap() {
-                let (from, to): (Address, Option<Address>) = (parse(&receipt["from"]), parse(&receipt["to"]));
-                let tx: B256 = parse(&receipt["transactionHash"]);
-                odd |= to == Some(stage.odd);
-                if from == stage.market.guardian {
-                    let mined = anvil.rpc("eth_getTransactionByHash", json!([tx])).await;
-                    canon.guardian.push((tx, parse::<U256>(&mined["nonce"]).to::<u64>()));
-                }
-                let strikes_at = [stage.market.controller, stage.forwarder];
-                let loot = receipt["logs"].as_array().unwrap().iter().any(|log| {
-                    let topics: Vec<B256> = parse(&log["topics"]);
-                    parse::<Address>(&log["address"]) == stage.market.usd
-                        && topics.len() == 3
-                        && topics[0] == transfer
-                        && stage.loot_goes_to().contains(&Address::from_word(topics[2]))
-                        && log["data"].as_str().is_some_and(|data| data.trim_start_matches(['0', 'x']) != "")
-                });
-                if loot {
-                    let through = to == Some(stage.forwarder);
-                    canon.strikes.insert(Strike { hash: tx, block: hash, number, through });
-                } else if receipt["status"] == "0x0" && to.is_some_and(|to| strikes_at.contains(&to)) {
-                    canon.failed_strikes += 1;
-                }
-            }
-            canon.odd_blocks += u64::from(odd);
-        }
-        canon
-    }
-}
-
-fn parse<T: serde::de::DeserializeOwned>(value: &Value) -> T {
-    serde_json::from_value(value.clone()).unwrap()
-}
-
-/// The log's file, beside whoever else has it open.
-#[derive(Debug)]
-pub(crate) struct Store(pub(crate) PathBuf);
-
-impl Store {
-    /// Makes the log, and lets the database itself note every value that the cursor ever has.
-    pub(crate) async fn prepare(path: &Path) -> Self {
-        SqliteLog::open(path).await.unwrap().close().await;
-        let store = Self(path.to_owned());
-        let mut connection = store.connect().await;
-        sqlx::raw_sql(
-            "CREATE TABLE test_walk (step INTEGER PRIMARY KEY AUTOINCREMENT, json TEXT NOT NULL);
-             CREATE TRIGGER test_insert AFTER INSERT ON chain_cursor
-                 BEGIN INSERT INTO test_walk (json) VALUES (NEW.json); END;
-             CREATE TRIGGER test_update AFTER UPDATE ON chain_cursor
-                 BEGIN INSERT INTO test_walk (json) VALUES (NEW.json); END;",
-        )
-        .execute(&mut connection)
-        .await
-        .unwrap();
-        connection.close().await.unwrap();
-        store
-    }
-
-    async fn connect(&self) -> sqlx::SqliteConnection {
-        sqlx::SqliteConnection::connect(&format!("sqlite://{}", self.0.display())).await.unwrap()
-    }
-
-    /// Every position that was ever committed, in order.
-    async fn walk(&self) -> Vec<Vec<BlockRef>> {
-        let mut connection = self.connect().await;
-        let rows = sqlx::query("SELECT json FROM test_walk ORDER BY step").fetch_all(&mut connection).await;
-        connection.close().await.unwrap();
-        let read = |row: &sqlx::sqlite::SqliteRow| {
-            let value: Value = serde_json::from_str(&row.get::<String, _>(0)).unwrap();
-            // The cursor is stored with or without its chain around it.
-            value.get("recent").map_or_else(|| parse(&value), parse)
-        };
-        rows.unwrap().iter().map(read).collect()
-    }
-
-    /// All that is in the log.
-    pub(crate) async fn read(&self) -> Pages {
-        let log = SqliteLog::open(&self.0).await.unwrap();
-        let mut records = Vec::new();
-        let mut position = 0;
-        loop {
-            let page = log.since(position, 500).await.unwrap();
-            let Some(last) = page.last() else { break };
-            position = last.position;
-            records.extend(page.into_iter().map(|stored| (stored.stream, stored.record)));
-        }
-        let cursor = log.cursor(CHAIN).await.unwrap();
-        log.close().await;
-        Pages { records, cursor }
-    }
-}
-
 /// The log's records.
 #[derive(Debug)]
 pub(crate) struct Pages {
     pub(crate) records: Vec<(StreamId, Record)>,
-    cursor: Option<Cursor>,
+    /// Every position of the cursor that was ever committed, in order.
+    pub(crate) walk: Vec<Vec<BlockRef>>,
 }
 
 impl Pages {
@@ -228,33 +116,31 @@ impl Pages {
 #[derive(Debug)]
 pub(crate) struct Book<'a> {
     pub(crate) canon: &'a Canon,
-    pub(crate) store: &'a Store,
-    pub(crate) receiver: &'a Receiver,
+    pub(crate) pages: &'a Pages,
+    /// How often the receiver accepted each notice.
+    pub(crate) accepted: BTreeMap<String, u64>,
+    /// How often the sender heard of that.
+    pub(crate) acknowledged: BTreeMap<String, u64>,
     /// How often the process died.
     pub(crate) deaths: u64,
 }
 
 impl Book<'_> {
     /// Every promise that was broken.
-    pub(crate) async fn audit(&self) -> Breaches {
+    pub(crate) fn audit(&self) -> Breaches {
         let mut breaches = Breaches::default();
-        let pages = self.store.read().await;
-        self.judged(&pages, &mut breaches).await;
-        self.alerts(&pages, &mut breaches);
-        self.actions(&pages, &mut breaches);
-        self.deliveries(&pages, &mut breaches);
-        for (stream, record) in &pages.records {
-            let text = serde_json::to_string(record).unwrap();
-            breaches.expect(!text.contains(KEY), Breach::Wrong, || format!("{stream} holds the node's key"));
-        }
+        self.judged(&mut breaches);
+        self.alerts(&mut breaches);
+        self.actions(&mut breaches);
+        self.deliveries(&mut breaches);
         breaches
     }
 
     /// Every canonical block was judged once for each time that it was canonical, in order.
-    async fn judged(&self, pages: &Pages, breaches: &mut Breaches) {
-        let mut before: Vec<BlockRef> = Vec::new();
+    fn judged(&self, breaches: &mut Breaches) {
+        let mut before: &[BlockRef] = &[];
         let mut seen: BTreeMap<B256, i64> = BTreeMap::new();
-        for after in self.store.walk().await {
+        for after in &self.pages.walk {
             let grown = after.len() > before.len();
             let first = before.is_empty();
             if first {
@@ -284,18 +170,16 @@ impl Book<'_> {
         }
         let rest = seen.values().all(|times| *times == 0);
         breaches.expect(rest, Breach::Wrong, || "a block that left was not taken back".to_owned());
-        let recent = pages.cursor.as_ref().map(|cursor| cursor.recent.clone()).unwrap_or_default();
-        let ends = recent.get(1..) == Some(&self.canon.blocks[..]);
+        let ends = before.get(1..) == Some(&self.canon.blocks[..]);
         breaches.expect(ends, Breach::Lost, || "the cursor is not the canonical chain".to_owned());
     }
 
     /// Every attack stands in exactly one incident, where it is on the chain, and nothing else does.
-    fn alerts(&self, pages: &Pages, breaches: &mut Breaches) {
-        let incidents = pages.incidents();
+    fn alerts(&self, breaches: &mut Breaches) {
+        let incidents = self.pages.incidents();
         for strike in &self.canon.strikes {
             let holds = |incident: &&Incident| {
-                let here =
-                    |tx: cordon_model::units::TxRef| tx.hash == strike.hash && tx.block.hash == strike.block;
+                let here = |tx: TxRef| tx.hash == strike.hash && tx.block.hash == strike.block;
                 incident.findings.iter().any(|finding| here(finding.tx))
             };
             let times = incidents.iter().filter(holds).count();
@@ -332,9 +216,9 @@ impl Book<'_> {
     }
 
     /// No step has two nonces, no nonce two steps, and the chain holds nothing that was not intended.
-    fn actions(&self, pages: &Pages, breaches: &mut Breaches) {
+    fn actions(&self, breaches: &mut Breaches) {
         let (mut nonces, mut steps, mut signed) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        for (_, record) in &pages.records {
+        for (_, record) in &self.pages.records {
             match &record.body {
                 Body::Lane(LaneEvent::IntentRecorded { intent }) => {
                     breaches.expect(nonces.insert(intent.nonce), Breach::Duplicated, || {
@@ -362,9 +246,9 @@ impl Book<'_> {
     }
 
     /// Every notice was delivered once. The receiver may have seen it again only where the process died in between.
-    fn deliveries(&self, pages: &Pages, breaches: &mut Breaches) {
-        let notices = pages.notices();
-        let (accepted, acknowledged) = (self.receiver.accepted(), self.receiver.acknowledged());
+    fn deliveries(&self, breaches: &mut Breaches) {
+        let notices = self.pages.notices();
+        let (accepted, acknowledged) = (&self.accepted, &self.acknowledged);
         for (id, recorded) in &notices {
             breaches.expect(*recorded >= 1, Breach::Lost, || format!("notice {id} was never delivered"));
             breaches.expect(*recorded <= 1, Breach::Duplicated, || {
@@ -384,10 +268,8 @@ impl Book<'_> {
                 self.deaths
             )
         });
-        let forged = self.receiver.forged();
-        breaches.expect(forged.is_empty(), Breach::Wrong, || format!("signatures do not fit: {forged:?}"));
-        for incident in pages.incidents() {
-            let told = pages.records.iter().any(|(_, record)| match &record.body {
+        for incident in self.pages.incidents() {
+            let told = self.pages.records.iter().any(|(_, record)| match &record.body {
                 Body::Outbox(OutboxEvent::Queued { notice }) => notice.incident == Some(incident.id),
                 _ => false,
             });

@@ -10,7 +10,6 @@ use cordon_engine::Config;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -41,7 +40,6 @@ pub(crate) enum End {
 pub(crate) struct Life {
     thread: JoinHandle<End>,
     stop: watch::Sender<bool>,
-    polls: Arc<AtomicU64>,
 }
 
 impl Life {
@@ -53,28 +51,21 @@ impl Life {
         dies_at: Option<u64>,
     ) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let polls = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&polls);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .start_paused(true)
                 .build()
                 .unwrap();
-            let end = runtime.block_on(live(config, node, receiver, stopped, counted, dies_at));
+            let end = runtime.block_on(live(config, node, receiver, stopped, dies_at));
             runtime.shutdown_background();
             end
         });
-        Self { thread, stop, polls }
+        Self { thread, stop }
     }
 
     pub(crate) fn is_over(&self) -> bool {
         self.thread.is_finished()
-    }
-
-    /// How often it was polled so far.
-    pub(crate) fn polls(&self) -> u64 {
-        self.polls.load(Ordering::SeqCst)
     }
 
     /// Asks it to end, as an interrupt does, and waits until nothing of it is left.
@@ -94,15 +85,16 @@ async fn live(
     node: Arc<FaultyNode>,
     receiver: Arc<Receiver>,
     stopped: watch::Receiver<bool>,
-    polls: Arc<AtomicU64>,
     dies_at: Option<u64>,
 ) -> End {
     let config = Config::load(&config).unwrap();
     tokio::spawn(jump_when_idle(Arc::clone(&node), Arc::clone(&receiver)));
     let say = Box::new(|line: String| tracing::info!(target: "cordon_said", "{line}"));
     let mut watching = Box::pin(cordon_engine::watch::watch(&config, say, stopped));
+    let mut polls = 0u64;
     let counted = std::future::poll_fn(|context| {
-        if Some(polls.fetch_add(1, Ordering::SeqCst)) == dies_at {
+        polls += 1;
+        if Some(polls) == dies_at {
             return Poll::Ready(End::Died);
         }
         watching.as_mut().poll(context).map(|outcome| match outcome {
@@ -128,7 +120,7 @@ async fn jump_when_idle(node: Arc<FaultyNode>, receiver: Arc<Receiver>) {
             return;
         }
         let now = node.traffic();
-        if now == before && now.1 <= 0 && !receiver.busy.load(Ordering::SeqCst) {
+        if now == before && now.1 <= 0 && !receiver.busy.load(std::sync::atomic::Ordering::SeqCst) {
             tokio::time::advance(JUMP).await;
         }
         before = now;

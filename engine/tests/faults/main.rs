@@ -20,6 +20,10 @@ mod dice;
 #[cfg(test)]
 mod distort;
 #[cfg(test)]
+mod evidence;
+#[cfg(test)]
+mod killed;
+#[cfg(test)]
 mod life;
 #[cfg(test)]
 mod line;

@@ -180,6 +180,11 @@ impl<'a> Story<'a> {
         Self { anvil, stage, first: head + 1, head, clock_s, blocks: Vec::new() }
     }
 
+    /// Whether the node still has the market's code in its newest state.
+    pub(crate) async fn is_sound(&self) -> bool {
+        self.anvil.rpc("eth_getCode", json!([self.stage.market.vault, "latest"])).await != json!("0x")
+    }
+
     /// Mines one block of these parts and of whatever waits.
     pub(crate) async fn mine(&mut self, parts: &[Part], dice: &mut Dice) {
         let txs = parts.iter().map(|part| (*part, self.stage.tx(*part, dice))).collect();

@@ -28,7 +28,8 @@ pub(crate) enum Class {
     F10,
     /// The process dies at any point.
     F11,
-    /// Two providers disagree on a block.
+    /// Two providers disagree on a block. This is the place of its test, which needs the quorum of `stages/1-ingest`: two
+    /// faulty nodes before one anvil, one of which lies about a block.
     F12,
 }
 
@@ -82,10 +83,6 @@ impl Table {
 
     pub(crate) fn injected(&self, class: Class) -> u64 {
         self.lines.get(&class).map_or(0, |line| line.injected)
-    }
-
-    pub(crate) fn details(&self) -> &BTreeMap<String, u64> {
-        &self.details
     }
 }
 
