@@ -73,13 +73,12 @@ impl Tower {
 
     /// The attack, played up to shortly before the first strike and watched from there on.
     pub(crate) fn before_the_attack(seed: u64, grants: Grants) -> Self {
-        Self::build(Scenario::DonationReentrancy, seed, grants, QUIET_STEPS - WATCHED_QUIET_STEPS)
+        Self::after_steps(QUIET_STEPS - WATCHED_QUIET_STEPS, seed, grants)
     }
 
-    /// The attack, played up to this step of its script and watched from there on.
-    #[allow(dead_code)]
-    pub(crate) fn before_the_step(seed: u64, step: u64) -> Self {
-        Self::build(Scenario::DonationReentrancy, seed, Grants::Automatic, step)
+    /// The attack, played for so many steps and watched from there on.
+    pub(crate) fn after_steps(unwatched: u64, seed: u64, grants: Grants) -> Self {
+        Self::build(Scenario::DonationReentrancy, seed, grants, unwatched)
     }
 
     fn build(scenario: Scenario, seed: u64, grants: Grants, unwatched: u64) -> Self {

@@ -39,7 +39,9 @@ pub(crate) async fn read_canon(anvil: &Anvil, stage: &Stage, first: u64) -> Cano
                     && topics.len() == 3
                     && topics[0] == transfer
                     && stage.loot_goes_to().contains(&Address::from_word(topics[2]))
-                    && log["data"].as_str().is_some_and(|data| data.trim_start_matches(['0', 'x']) != "")
+                    && log["data"]
+                        .as_str()
+                        .is_some_and(|data| !data.trim_start_matches(['0', 'x']).is_empty())
             });
             if loot {
                 let through = to == Some(stage.forwarder);

@@ -3,13 +3,6 @@
 //!
 //! Each schedule is drawn from a seed. `CORDON_FAULT_SCHEDULES` says how many are played, `CORDON_FAULT_SEED` plays one
 //! again. What is injected and what must hold stands in `docs/faults.md`.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    reason = "a test stops at the first surprise, and says what it skipped or counted"
-)]
 
 #[cfg(test)]
 mod anvil;

@@ -18,6 +18,9 @@ const KILLS: u64 = 5;
 /// Schedules on one anvil: it keeps every block that it ever mined, and loses states among thousands of them.
 const SCHEDULES_PER_NODE: u64 = 40;
 
+/// Schedules after which the table is shown, where many are played.
+const TABLE_EVERY: u64 = 250;
+
 /// Most schedules in a hundred that may be void because the node lost its own state.
 const VOID_PERCENT_MAX: u64 = 2;
 
@@ -66,6 +69,9 @@ async fn every_fault_is_survived_with_nothing_lost_and_nothing_doubled() {
         table.detail(&outcome.details);
         if !outcome.breaches.0.is_empty() || told.is_some() {
             broken.push(seed);
+        }
+        if played % TABLE_EVERY == 0 {
+            eprintln!("after {played} schedules:\n{table}");
         }
     }
     eprintln!("{table}\n{count} schedules in {} s, {void} void", begun.elapsed().as_secs());

@@ -8,7 +8,7 @@ use crate::chain_edits::{MinedTx, take_back};
 use crate::dice::Dice;
 use crate::memory::{MemoryLog, MortalLog};
 use crate::node;
-use crate::watchtower::Tower;
+use crate::watchtower::{Grants, Tower};
 use crate::weather::{Death, Fate, StormyNode, Weather};
 use alloy_primitives::{Address, B256, keccak256};
 use cordon_engine::{Engine, EngineError, Event};
@@ -122,7 +122,7 @@ struct Play {
 /// Plays the history of a seed. The runtime's clock must be paused.
 pub(crate) async fn play(seed: u64) -> Outcome {
     let mut dice = Dice::new(seed);
-    let mut tower = Tower::before_the_step(seed, STRIKE_STEP - 1 - dice.between(1, 8));
+    let mut tower = Tower::after_steps(STRIKE_STEP - 1 - dice.between(1, 8), seed, Grants::Automatic);
     tower.config.signers.retain(|signer| signer.address == tower.guardian);
     let weather = Weather::fair(tower.chain());
     let mut play = Play {
