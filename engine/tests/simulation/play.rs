@@ -14,9 +14,8 @@ use alloy_primitives::{Address, B256, keccak256};
 use cordon_engine::{Engine, EngineError, Event};
 use cordon_ingest::sources::json_rpc;
 use cordon_ingest::{Advance, ChainSource as _, JsonRpc, StartAt};
-use cordon_model::block::ChainUpdate;
-use cordon_model::incident::{Incident, Standing};
-use cordon_model::log::{Cursor, EventLog};
+use cordon_model::incident::Incident;
+use cordon_model::log::EventLog;
 use cordon_model::notice::Notice;
 use cordon_model::units::BlockRef;
 use cordon_notify::{Channel, DeliveryError, DeliveryFuture, Moment, Outbox};
@@ -218,33 +217,18 @@ impl Play {
     ) -> Result<Engine, EngineError> {
         let silent = Box::new(|_: &Incident, _: &cordon_model::log::Record| {});
         let mut engine = Engine::open(&self.tower.config, provider.clone(), Arc::clone(log), silent).await?;
-        let Some(head) = engine.cursor().head() else { return Ok(engine) };
-        let open = engine.incidents().filter(|incident| incident.standing == Standing::Open);
-        let findings = open.flat_map(|incident| &incident.findings).map(|finding| finding.tx.block.number);
-        let Some(first) = findings.min() else { return Ok(engine) };
-        let first = first.saturating_sub(16).max(self.tower.config.chain.start_block.unwrap());
-        let mut source = JsonRpc::from_provider(provider.clone(), self.source_config(first));
-        let mut cursor = Cursor { chain_id: self.tower.chain_id(), recent: Vec::new() };
-        let mut newest = None;
-        while cursor.head().is_none_or(|at| at.number < head.number) {
-            let Ok(Advance::Update(ChainUpdate::Applied(block))) = source.advance(&cursor).await else {
-                break;
-            };
-            let block = Arc::new(*block);
-            cursor.push(block.block_ref());
-            engine.remember(Arc::clone(&block)).await.ok();
-            newest = Some(block);
-        }
-        if let Some(block) = newest.filter(|block| block.hash == head.hash) {
-            engine.resume(block).await?;
-        }
+        cordon_engine::watch::restore(&self.tower.config, &mut engine, provider.clone()).await?;
         Ok(engine)
     }
 
     /// The loop of `watch`, with deliveries in between.
     async fn follow(&mut self, life: &mut Life) -> Result<Way, EngineError> {
+        let mut last = String::new();
         for _ in 0..TURNS_MAX {
             let turned = turn(life).await;
+            if let Err(error) = &turned {
+                last = error.to_string();
+            }
             if life.fate.is_dead() {
                 return Ok(Way::Dead);
             }
@@ -260,7 +244,7 @@ impl Play {
                 Err(error) => return Err(error),
             }
         }
-        self.breaches.0.push((Breach::Lost, format!("no rest in {TURNS_MAX} turns")));
+        self.breaches.0.push((Breach::Lost, format!("no rest in {TURNS_MAX} turns, last error '{last}'")));
         Ok(Way::Rests)
     }
 

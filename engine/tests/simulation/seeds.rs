@@ -39,6 +39,10 @@ fn every_history_is_judged_once_and_told_once() {
         None => 0..number("CORDON_SIMULATION_SEEDS").unwrap_or(SEEDS),
     };
     let (begun, count) = (Instant::now(), seeds.end - seeds.start);
+    if count == 1 {
+        // Whoever plays one again wants to see what the engine says.
+        tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    }
     let (mut total, mut broken) = (Tally::default(), Vec::new());
     for seed in seeds {
         let outcome = history(seed);
