@@ -73,7 +73,12 @@ impl Tower {
 
     /// The attack, played up to shortly before the first strike and watched from there on.
     pub(crate) fn before_the_attack(seed: u64, grants: Grants) -> Self {
-        Self::build(Scenario::DonationReentrancy, seed, grants, QUIET_STEPS - WATCHED_QUIET_STEPS)
+        Self::after_steps(QUIET_STEPS - WATCHED_QUIET_STEPS, seed, grants)
+    }
+
+    /// The attack, played for so many steps and watched from there on.
+    pub(crate) fn after_steps(unwatched: u64, seed: u64, grants: Grants) -> Self {
+        Self::build(Scenario::DonationReentrancy, seed, grants, unwatched)
     }
 
     fn build(scenario: Scenario, seed: u64, grants: Grants, unwatched: u64) -> Self {

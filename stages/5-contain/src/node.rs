@@ -166,7 +166,13 @@ pub(crate) async fn receipt(
     intent: &Intent,
     tx_hash: B256,
 ) -> Result<Option<Receipt>, NodeError> {
-    let receipt = provider.get_transaction_receipt(tx_hash).await.map_err(failed("reading a receipt"))?;
+    let doing = "reading a receipt";
+    let receipt = provider.get_transaction_receipt(tx_hash).await.map_err(failed(doing))?;
+    if receipt.as_ref().is_some_and(|receipt| receipt.transaction_hash != tx_hash) {
+        // Taken for ours it would end the step for good, with nothing on the chain.
+        let source = RpcError::local_usage_str("the receipt is of another transaction");
+        return Err(NodeError { doing, source });
+    }
     Ok(receipt.and_then(|receipt| model_receipt(intent, tx_hash, &receipt)))
 }
 

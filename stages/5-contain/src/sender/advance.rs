@@ -124,11 +124,19 @@ impl Sender {
             return self.sign(lane, entry, ready, at).await.map(Some);
         }
         // The nonce is read first: where it is used, a receipt of a recorded signature can be found now or never.
-        let chain_nonce = self.check_chain_and_nonce().await?;
+        let mut chain_nonce = self.check_chain_and_nonce().await?;
         if let Some(receipt) = self.find_receipt(entry).await? {
             return self.record_mined(lane, entry, receipt, at).await.map(Some);
         }
         let nonce = entry.intent.nonce;
+        if chain_nonce > nonce {
+            // Whoever hears that the nonce is taken gives the step up for good, so both are asked once more: one of
+            // several nodes behind a url may lag, and a block may leave between two questions.
+            chain_nonce = self.check_chain_and_nonce().await?;
+            if let Some(receipt) = self.find_receipt(entry).await? {
+                return self.record_mined(lane, entry, receipt, at).await.map(Some);
+            }
+        }
         // Said here and not by the gate, so that a used nonce is named even where the incident was closed since. Only a
         // reorganisation that takes the other transaction out makes the step an ordinary open one again; it must be,
         // because steps with higher nonces then wait for it.

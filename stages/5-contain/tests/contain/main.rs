@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod false_receipt;
+#[cfg(test)]
 mod gate;
 #[cfg(test)]
 mod levers;

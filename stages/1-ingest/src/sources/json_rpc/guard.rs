@@ -6,7 +6,7 @@
 //! on without end, nor pass on a transport's own error, because transports print whole urls.
 
 use super::redact::Redactor;
-use alloy_json_rpc::{RequestPacket, ResponsePacket};
+use alloy_json_rpc::{Id, RequestPacket, ResponsePacket};
 use alloy_transport::{HttpError, RpcError, TransportError, TransportErrorKind, TransportFut};
 use serde::de::Error as _;
 use std::sync::Arc;
@@ -118,14 +118,26 @@ where
     }
 
     fn call(&mut self, packet: RequestPacket) -> Self::Future {
+        let wanted = packet.as_single().map(|request| request.id().clone());
         let (answer, guard) = (self.inner.call(packet), self.guard.clone());
         Box::pin(async move {
             match tokio::time::timeout(guard.limit, answer).await {
+                Ok(Ok(answer)) if is_foreign(wanted.as_ref(), &answer) => {
+                    let cause = "the answer carries the id of another request".to_owned();
+                    Err(TransportErrorKind::custom(guard.failed(cause)))
+                }
                 Ok(outcome) => outcome.map_err(|error| guard.clean(error)),
                 Err(_) => Err(TransportErrorKind::custom(guard.failed(no_answer(guard.limit)))),
             }
         })
     }
+}
+
+/// Whether an answer belongs to another request. Balancers that mix up their connections answer so, and over http the
+/// client below does not compare ids. An error may come without an id, where the server could not read it.
+fn is_foreign(wanted: Option<&Id>, answer: &ResponsePacket) -> bool {
+    let (Some(wanted), ResponsePacket::Single(answer)) = (wanted, answer) else { return false };
+    answer.id != *wanted && !(answer.id.is_none() && answer.payload.is_error())
 }
 
 #[cfg(test)]

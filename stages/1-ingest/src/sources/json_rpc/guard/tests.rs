@@ -200,3 +200,18 @@ async fn connecting_finds_an_unreachable_node_and_an_unusable_url() {
     let (_server, page) = http(ResponseTemplate::new(200)).await;
     assert_eq!(connect(&page, LIMIT_MS).await.unwrap().get_chain_id().await.unwrap(), 31_337);
 }
+
+#[tokio::test]
+async fn an_answer_to_another_request_is_refused() {
+    let foreign = json!({"jsonrpc": "2.0", "id": 4_711, "result": "0x5"});
+    let (_server, url) = http(ResponseTemplate::new(200).set_body_json(foreign)).await;
+    let provider = connect(&url, LIMIT_MS).await.unwrap();
+    let error = provider.get_block_number().await.unwrap_err();
+    assert!(assert_clean(&error).contains("the answer carries the id of another request"), "{error}");
+    // Whoever could not read the request cannot repeat its id; the reason is worth more than the formality.
+    let unread = json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": "parse error"}});
+    let (_server, url) = http(ResponseTemplate::new(200).set_body_json(unread)).await;
+    let provider = connect(&url, LIMIT_MS).await.unwrap();
+    let error = provider.get_block_number().await.unwrap_err();
+    assert_eq!(error.as_error_resp().map(|payload| payload.code), Some(-32_700), "{error}");
+}
