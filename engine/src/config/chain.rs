@@ -109,7 +109,9 @@ impl Resolver<'_> {
         if let Err(error) = cordon_replay::Rules::new(ChainId(raw.id), raw.hardfork.as_deref()) {
             let found = raw.hardfork.as_deref().unwrap_or("nothing");
             let expected = match error {
-                RulesError::UnknownHardfork { known, .. } => format!("one of {known}"),
+                RulesError::UnknownHardfork { known, .. } | RulesError::OutsideSchedule { known, .. } => {
+                    format!("one of {known}")
+                }
                 RulesError::UnknownChain { chain_id, known } => format!(
                     "the hardfork that chain {chain_id} runs, since its schedule is not built in: one of {known}"
                 ),

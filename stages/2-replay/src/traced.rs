@@ -15,7 +15,7 @@ mod views;
 
 pub use error::TraceError;
 
-use crate::block_run::{BlockReplay, compare_header, compare_receipt};
+use crate::block_run::{BlockReplay, Mismatch, compare_header, compare_receipt};
 use crate::error::ReplayError;
 use crate::machine::MAX_VIEWS;
 use crate::replay::in_worker;
@@ -221,14 +221,6 @@ fn execution(
     }
     let facts = Facts::of(&mut tree);
     let root = facts.frames.first().ok_or_else(|| wrong("no call"))?;
-    if root.caller != transaction.from {
-        return Err(wrong(&format!("from {}, the transaction is of {}", root.caller, transaction.from)));
-    }
-    if let Some(to) = transaction.to
-        && root.code_address != to
-    {
-        return Err(wrong(&format!("to {}, the transaction goes to {to}", root.code_address)));
-    }
     Ok(Execution {
         tx: TxRef { chain_id: block.chain_id, block: block.block_ref(), index, hash: transaction.hash },
         timestamp_s: block.timestamp_s,
@@ -259,6 +251,7 @@ fn compared(block: &Block, executions: Vec<Execution>) -> BlockReplay {
     for (index, execution) in (0u32..).zip(&executions) {
         let came_to = (execution.gas_used, execution.status.is_success());
         compare_receipt(block, (index, execution.tx.hash), came_to, &mut mismatches);
+        compare_parties(index, execution, &mut mismatches);
         gas_used = gas_used.saturating_add(execution.gas_used);
         for log in &execution.logs {
             bloom.accrue_raw_log(log.address, &log.topics);
@@ -268,6 +261,23 @@ fn compared(block: &Block, executions: Vec<Execution>) -> BlockReplay {
     let cut = executions.iter().any(|execution| execution.truncated);
     compare_header(block, gas_used, if cut { &block.logs_bloom } else { &bloom }, &mut mismatches);
     BlockReplay { executions, skipped: 0, gas_used, mismatches }
+}
+
+/// A trace whose first call is not the transaction's is another one's, or the chain has a kind of transaction that Cordon
+/// does not know.
+fn compare_parties(index: u32, execution: &Execution, mismatches: &mut Vec<Mismatch>) {
+    let (transaction, Some(root)) = (&execution.transaction, execution.frames.first()) else { return };
+    let mut note = |what| {
+        mismatches.push(Mismatch { index: Some(index), tx_hash: Some(execution.tx.hash), what });
+    };
+    if root.caller != transaction.from {
+        note(format!("traced from {}, the transaction is of {}", root.caller, transaction.from));
+    }
+    if let Some(to) = transaction.to
+        && root.code_address != to
+    {
+        note(format!("traced to {}, the transaction goes to {to}", root.code_address));
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! In: JSON of `callTracer` with logs. Out: a [`CallTree`] within the recorder's bounds; where a bound cut, it says so.
 //! Must never: build what it then drops. A trace of a million calls is skipped over, not stored.
 
-use super::json::{Text, Traced};
+use super::json::Text;
 use crate::recorder::bounds::{MAX_DATA_BYTES, MAX_FRAMES, MAX_LOGS};
 use alloy_primitives::{Address, B256, Bytes, U64, U256, hex};
 use cordon_model::execution::FrameKind;
@@ -60,9 +60,11 @@ pub(crate) struct TracedLog {
     pub(crate) data: Bytes,
 }
 
-impl Traced for CallTree {
-    fn read<'de, D: Deserializer<'de>>(&mut self, result: D) -> Result<(), D::Error> {
-        CallSeed { tree: self, depth: 0 }.deserialize(result).map(|_| ())
+impl<'de> Deserialize<'de> for CallTree {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        let mut tree = Self::default();
+        CallSeed { tree: &mut tree, depth: 0 }.deserialize(json)?;
+        Ok(tree)
     }
 }
 

@@ -5,7 +5,7 @@
 //! The tracer lists accounts that changed: under `pre` as they were, under `post` the fields that differ, slots that are
 //! zero left out on either side. An account that stands under `post` alone was created, one under `pre` alone is gone.
 
-use super::json::{Text, Traced};
+use super::json::Text;
 use alloy_primitives::{Address, B256, Bytes, I256, KECCAK256_EMPTY, U256, hex, keccak256};
 use cordon_model::execution::StorageChange;
 use serde::Deserialize;
@@ -63,16 +63,17 @@ impl WireAccount<'_> {
     }
 }
 
-impl Traced for StateDiff {
-    fn read<'de, D: Deserializer<'de>>(&mut self, result: D) -> Result<(), D::Error> {
-        let WireDiff { mut pre, mut post } = WireDiff::deserialize(result)?;
+impl<'de> Deserialize<'de> for StateDiff {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        let WireDiff { mut pre, mut post } = WireDiff::deserialize(json)?;
+        let mut accounts = BTreeMap::new();
         let touched: BTreeSet<Address> = pre.keys().chain(post.keys()).copied().collect();
         for address in touched {
             let diff = account_diff(pre.remove(&address), post.remove(&address))
                 .map_err(|error| D::Error::custom(format!("code of {address}: {error}")))?;
-            self.accounts.insert(address, diff);
+            accounts.insert(address, diff);
         }
-        Ok(())
+        Ok(Self { accounts })
     }
 }
 

@@ -7,7 +7,9 @@ use super::error::TraceError;
 use alloy_primitives::B256;
 use cordon_model::block::Block;
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
@@ -23,14 +25,8 @@ const STACK_BYTES: usize = 64 << 20;
 #[serde(transparent)]
 pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
-/// What a tracer says about one transaction.
-pub(crate) trait Traced: Default {
-    /// Reads the tracer's result into `self`.
-    fn read<'de, D: Deserializer<'de>>(&mut self, result: D) -> Result<(), D::Error>;
-}
-
 /// The entries of an answer, one per transaction of the block, in order.
-pub(crate) fn read_block<T: Traced + Send>(
+pub(crate) fn read_block<T: DeserializeOwned + Send>(
     method: &'static str,
     block: &Block,
     answer: &str,
@@ -46,7 +42,11 @@ pub(crate) fn read_block<T: Traced + Send>(
     })
 }
 
-fn read_entries<T: Traced>(method: &'static str, block: &Block, answer: &str) -> Result<Vec<T>, TraceError> {
+fn read_entries<T: DeserializeOwned>(
+    method: &'static str,
+    block: &Block,
+    answer: &str,
+) -> Result<Vec<T>, TraceError> {
     let entries = || Entries { block, of: PhantomData::<T> };
     let mut json = serde_json::Deserializer::from_str(answer);
     // The readers bound their own depth, and what they ignore is skipped without recursion.
@@ -74,7 +74,7 @@ struct Entries<'b, T> {
     of: PhantomData<T>,
 }
 
-impl<'de, T: Traced> DeserializeSeed<'de> for Entries<'_, T> {
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Entries<'_, T> {
     type Value = Vec<T>;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Vec<T>, D::Error> {
@@ -82,7 +82,7 @@ impl<'de, T: Traced> DeserializeSeed<'de> for Entries<'_, T> {
     }
 }
 
-impl<'de, T: Traced> Visitor<'de> for Entries<'_, T> {
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<'_, T> {
     type Value = Vec<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -123,7 +123,7 @@ enum EntryField {
     Other,
 }
 
-impl<'de, T: Traced> DeserializeSeed<'de> for Entry<T> {
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Entry<T> {
     type Value = T;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<T, D::Error> {
@@ -131,7 +131,7 @@ impl<'de, T: Traced> DeserializeSeed<'de> for Entry<T> {
     }
 }
 
-impl<'de, T: Traced> Visitor<'de> for Entry<T> {
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Entry<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -152,7 +152,7 @@ impl<'de, T: Traced> Visitor<'de> for Entry<T> {
                         )));
                     }
                 }
-                EntryField::Result => traced = Some(entry.next_value_seed(OfTracer(PhantomData))?),
+                EntryField::Result => traced = Some(entry.next_value()?),
                 EntryField::Error => {
                     if let Some(Text(error)) = entry.next_value::<Option<Text<'_>>>()? {
                         return Err(A::Error::custom(format!("the node could not trace it: {error}")));
@@ -164,17 +164,5 @@ impl<'de, T: Traced> Visitor<'de> for Entry<T> {
             }
         }
         traced.ok_or_else(|| A::Error::missing_field("result"))
-    }
-}
-
-struct OfTracer<T>(PhantomData<T>);
-
-impl<'de, T: Traced> DeserializeSeed<'de> for OfTracer<T> {
-    type Value = T;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<T, D::Error> {
-        let mut traced = T::default();
-        traced.read(json)?;
-        Ok(traced)
     }
 }

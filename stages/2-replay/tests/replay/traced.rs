@@ -271,7 +271,7 @@ async fn a_node_without_the_debug_api_is_named_as_such() {
     chain.mine();
     let block = block_of(&chain.provider(), chain_id, chain.head().number).await;
     let mut traced = Replayer::for_traces(chain.provider(), chain_id);
-    let error = traced.replay(block.clone(), no_views()).await.unwrap_err();
+    let error = traced.replay(block.clone(), Watch::everything(no_views())).await.unwrap_err();
     assert!(matches!(&error, ReplayError::Trace(TraceError::NotOffered { .. })), "{error:?}");
     assert!(
         error.to_string().starts_with("debug_traceBlockByHash(callTracer): the node does not offer it"),
@@ -279,7 +279,7 @@ async fn a_node_without_the_debug_api_is_named_as_such() {
     );
 
     let mut elsewhere = Replayer::for_traces(chain.provider(), ChainId(1));
-    let error = elsewhere.replay(block, no_views()).await.unwrap_err();
+    let error = elsewhere.replay(block, Watch::everything(no_views())).await.unwrap_err();
     assert!(matches!(error, ReplayError::WrongChain { .. }), "{error:?}");
 }
 
