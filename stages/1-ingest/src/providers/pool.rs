@@ -60,10 +60,6 @@ impl Pool {
         Self(Arc::new(Inner { name, members, limit, ids: AtomicU64::new(IDS_FROM), allowance }))
     }
 
-    pub(crate) fn name(&self) -> &str {
-        &self.0.name
-    }
-
     /// How to speak of all of them.
     pub(crate) fn redactor(&self) -> Redactor {
         let redactors = self.0.members.iter().map(|member| member.dial().redactor().as_ref());
