@@ -16,6 +16,7 @@ use cordon_model::block::{Block, ChainUpdate};
 use cordon_model::incident::Standing;
 use cordon_model::log::{Cursor, EventLog};
 use cordon_notify::{ChannelConfig, Moment, Outbox};
+use cordon_replay::{ReplayError, StateError};
 use cordon_store::SqliteLog;
 use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
@@ -178,7 +179,10 @@ fn source_config(config: &Config, start: StartAt) -> json_rpc::Config {
 
 /// After a restart: executes the blocks of open incidents again, so that they can be simulated, and takes up what was
 /// left undone.
-async fn restore(config: &Config, engine: &mut Engine, provider: DynProvider) -> Result<(), EngineError> {
+///
+/// # Errors
+/// [`EngineError`] where the node does not give the blocks, or the log fails.
+pub async fn restore(config: &Config, engine: &mut Engine, provider: DynProvider) -> Result<(), EngineError> {
     let Some(head) = engine.cursor().head() else { return Ok(()) };
     let open = engine.incidents().filter(|incident| incident.standing == Standing::Open);
     let findings = open.flat_map(|incident| &incident.findings).map(|finding| finding.tx.block.number);
@@ -219,12 +223,35 @@ pub(crate) async fn remember(
             Err(error) => return Err(error.into()),
         };
         cursor.push(block.block_ref());
-        if let Err(error) = engine.remember(Arc::clone(&block)).await {
-            tracing::warn!(block = block.number, error = %chain(&error), "could not be executed again");
+        let mut first = true;
+        while let Err(error) = engine.remember(Arc::clone(&block)).await {
+            // Without the attack's own block nothing can be simulated for the rest of this life, so one failing request
+            // must not cost it. A node that refuses has dropped the state; it is asked once more and not waited for.
+            let waits = is_passing(&error) && failures < REMEMBER_FAILURES_MAX;
+            if !first && !waits {
+                tracing::warn!(block = block.number, error = %chain(&error), "could not be executed again");
+                break;
+            }
+            first = false;
+            if waits {
+                failures += 1;
+                tokio::time::sleep(PAUSE_FIRST).await;
+            }
         }
         newest = Some(block);
     }
     Ok(newest)
+}
+
+/// Whether a block could not be executed because a request failed on its way, and not because the node refused it.
+fn is_passing(error: &EngineError) -> bool {
+    match error {
+        EngineError::Replay(ReplayError::State { source: StateError::Node(error), .. }) => {
+            !error.is_error_resp()
+        }
+        EngineError::Replay(ReplayError::State { source: StateError::Timeout { .. }, .. }) => true,
+        _ => false,
+    }
 }
 
 /// Delivers notices of one channel at its own pace, until the engine has ended and the queue was tried once more.
