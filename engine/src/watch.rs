@@ -10,6 +10,7 @@ mod open;
 mod restore;
 
 pub(crate) use restore::remember;
+pub use restore::restore;
 
 use crate::config::Config;
 use crate::error::{EngineError, chain};

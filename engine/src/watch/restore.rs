@@ -14,6 +14,7 @@ use cordon_ingest::{Advance, ChainSource, JsonRpc, StartAt};
 use cordon_model::block::{Block, ChainUpdate};
 use cordon_model::incident::Standing;
 use cordon_model::log::Cursor;
+use cordon_replay::{ReplayError, StateError};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -27,11 +28,12 @@ const REMEMBER_FAILURES_MAX: u32 = 8;
 /// Blocks before the first finding that are executed again after a restart, for honest transactions to try.
 const BACKFILL_HONEST_BLOCKS: u64 = 16;
 
-pub(super) async fn restore(
-    config: &Config,
-    engine: &mut Engine,
-    provider: DynProvider,
-) -> Result<(), EngineError> {
+/// After a restart: executes the blocks of open incidents again, so that they can be simulated, and takes up what was
+/// left undone.
+///
+/// # Errors
+/// [`EngineError`] where the node does not give the blocks, or the log fails.
+pub async fn restore(config: &Config, engine: &mut Engine, provider: DynProvider) -> Result<(), EngineError> {
     let Some(head) = engine.cursor().head() else { return Ok(()) };
     let open = engine.incidents().filter(|incident| incident.standing == Standing::Open);
     let findings = open.flat_map(|incident| &incident.findings).map(|finding| finding.tx.block.number);
@@ -71,10 +73,33 @@ pub(crate) async fn remember(
             Err(error) => return Err(error.into()),
         };
         cursor.push(block.block_ref());
-        if let Err(error) = engine.remember(Arc::clone(&block)).await {
-            tracing::warn!(block = block.number, error = %chain(&error), "could not be executed again");
+        let mut first = true;
+        while let Err(error) = engine.remember(Arc::clone(&block)).await {
+            // Without the attack's own block nothing can be simulated for the rest of this life, so one failing request
+            // must not cost it. A node that refuses has dropped the state; it is asked once more and not waited for.
+            let waits = is_passing(&error) && failures < REMEMBER_FAILURES_MAX;
+            if !first && !waits {
+                tracing::warn!(block = block.number, error = %chain(&error), "could not be executed again");
+                break;
+            }
+            first = false;
+            if waits {
+                failures += 1;
+                tokio::time::sleep(PAUSE_FIRST).await;
+            }
         }
         newest = Some(block);
     }
     Ok(newest)
+}
+
+/// Whether a block could not be executed because a request failed on its way, and not because the node refused it.
+fn is_passing(error: &EngineError) -> bool {
+    match error {
+        EngineError::Replay(ReplayError::State { source: StateError::Node(error), .. }) => {
+            !error.is_error_resp()
+        }
+        EngineError::Replay(ReplayError::State { source: StateError::Timeout { .. }, .. }) => true,
+        _ => false,
+    }
 }

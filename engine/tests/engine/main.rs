@@ -20,6 +20,8 @@ mod node_faults;
 #[cfg(test)]
 mod policy;
 #[cfg(test)]
+mod remember;
+#[cfg(test)]
 mod reorg;
 #[cfg(test)]
 mod repeat;
