@@ -6,8 +6,8 @@
 use super::unix_now_s;
 use crate::config::Chain;
 use crate::node::Nodes;
-use cordon_ingest::Quorum;
 use cordon_ingest::observe::{BeaconObserver, NodeObserver, NodeObserverConfig};
+use cordon_ingest::{Counters, MethodCounts, Quorum};
 use cordon_model::network::observation::{HeightAnswers, Observation};
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -30,6 +30,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Heights below the head at which nodes are compared: at the head itself they differ by delay alone.
 const COMPARED_BELOW_HEAD: [u64; 2] = [2, 5];
 
+/// How often the requests to each node are told in the log: often enough to see a budget run out within an hour.
+const COUNTERS_PERIOD: Duration = Duration::from_secs(300);
+
 /// Slots of an epoch (consensus specification, `SLOTS_PER_EPOCH`).
 const EPOCH_SLOTS: NonZeroU64 = NonZeroU64::new(32).expect("thirty-two is not zero");
 
@@ -37,6 +40,7 @@ struct Lookout {
     node: NodeObserver,
     beacon: Option<BeaconObserver>,
     quorum: Quorum,
+    counters: Counters,
     period: Duration,
 }
 
@@ -59,6 +63,7 @@ pub(super) fn begin(chain: &Chain, nodes: &Nodes) -> Receiver<Observation> {
         node: NodeObserver::new(nodes.provider.clone(), config),
         beacon,
         quorum: nodes.quorum.clone(),
+        counters: nodes.counters.clone(),
         period: Duration::from_millis(chain.timing.block_time_ms.get()).clamp(PERIOD_MIN, PERIOD_MAX),
     };
     tokio::spawn(lookout.run(sender));
@@ -67,7 +72,12 @@ pub(super) fn begin(chain: &Chain, nodes: &Nodes) -> Receiver<Observation> {
 
 impl Lookout {
     async fn run(mut self, sender: Sender<Observation>) {
+        let mut told = tokio::time::Instant::now();
         loop {
+            if told.elapsed() >= COUNTERS_PERIOD {
+                told = tokio::time::Instant::now();
+                self.tell_counters();
+            }
             tokio::select! {
                 () = sender.closed() => return,
                 () = tokio::time::sleep(self.period) => {}
@@ -82,6 +92,19 @@ impl Lookout {
                     tracing::debug!("a look at the chain was dropped, the loop is busy")
                 }
                 Err(TrySendError::Closed(_)) => return,
+            }
+        }
+    }
+
+    /// What was asked of each node so far: in all at the level of information, by method at that of debugging.
+    fn tell_counters(&self) {
+        for node in self.counters.snapshot() {
+            let (total, wrong) = (node.total(), node.wrong_answers);
+            let MethodCounts { requests, errors, retries, hedges } = total;
+            tracing::info!(node = node.node, requests, errors, retries, hedges, wrong, "requests");
+            for (method, counts) in &node.methods {
+                let MethodCounts { requests, errors, retries, hedges } = *counts;
+                tracing::debug!(node = node.node, method, requests, errors, retries, hedges, "requests");
             }
         }
     }

@@ -2,7 +2,7 @@
 //! never: take longer or more memory than the bounds say.
 
 use super::*;
-use crate::inspector::{MAX_DATA_BYTES, MAX_FRAMES, MAX_LOGS};
+use crate::recorder::bounds::{MAX_DATA_BYTES, MAX_FRAMES, MAX_LOGS};
 use alloy_primitives::{Address, Bytes, U256, keccak256};
 use cordon_model::block::{Outcome, Transaction};
 use cordon_model::execution::{FrameKind, Status, StorageChange};
