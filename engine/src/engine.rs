@@ -25,7 +25,7 @@ use cordon_model::incident::{Incident, IncidentEvent, Standing};
 use cordon_model::log::{Actor, ChainEvent, Cursor, EventLog};
 use cordon_model::protocol::Protocol;
 use cordon_model::units::{BlockRef, ChainId, IncidentId, PlanHash};
-use cordon_replay::{BlockReplay, Interest, Replayer, Rules, Watch};
+use cordon_replay::{BlockReplay, Fork, Interest, Replayer, Rules, Views, Watch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -72,6 +72,19 @@ pub struct Engine {
     pub(crate) reports: Option<PathBuf>,
     /// Failed responses in a row, by incident.
     pub(crate) failures: BTreeMap<IncidentId, u32>,
+}
+
+/// The state after the newest judged block, with what is needed to judge a transaction on it.
+#[derive(Clone)]
+pub(crate) struct Scene {
+    /// The newest judged block.
+    pub(crate) head: BlockRef,
+    /// The state after it.
+    pub(crate) fork: Fork,
+    /// The detectors, with everybody who joined.
+    pub(crate) detectors: Arc<DetectorSet>,
+    /// The readings that they want.
+    pub(crate) views: Views,
 }
 
 impl Engine {
@@ -165,6 +178,13 @@ impl Engine {
     #[must_use]
     pub fn labels(&self, incident: &Incident) -> cordon_investigate::Labels {
         self.protocol(incident).map(cordon_investigate::Labels::of).unwrap_or_default()
+    }
+
+    /// Where a transaction would be executed that is mined next; `None` where no state is kept.
+    pub(crate) fn scene(&self) -> Option<Scene> {
+        let (head, fork) = (self.cursor.head()?, self.replayer.fork_head()?);
+        let detectors = Arc::clone(&self.detectors);
+        Some(Scene { head, fork, views: views(&detectors), detectors })
     }
 
     /// Handles one event to its end.

@@ -5,6 +5,7 @@
 //! chain wait for another. They share the log, the outboxes and the keys, and nothing else.
 
 mod follow;
+mod foresight;
 mod lookout;
 mod open;
 mod restore;

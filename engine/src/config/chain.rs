@@ -39,6 +39,9 @@ pub struct Chain {
     pub start_block: Option<u64>,
     /// How often to ask for new blocks where the node does not push them.
     pub poll_interval_ms: u64,
+    /// Whether transactions that wait to be mined are looked at too. Each is executed once, so this wants a node of one's
+    /// own.
+    pub pending: bool,
     /// URL of a beacon node's API.
     pub beacon: Option<String>,
     /// How blocks come.
@@ -150,6 +153,7 @@ impl Resolver<'_> {
             hardfork: raw.hardfork,
             start_block: raw.start_block,
             poll_interval_ms: raw.poll_interval_ms,
+            pending: raw.pending,
             beacon,
             timing,
             network,

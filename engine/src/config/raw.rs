@@ -114,6 +114,9 @@ pub struct RawChain {
     pub quorum: Option<usize>,
     /// Who executes transactions again; what is known of the chain decides where nothing is said.
     pub execution: Option<Execution>,
+    /// Whether transactions that wait to be mined are looked at too.
+    #[serde(default)]
+    pub pending: bool,
     /// URL of a beacon node's API.
     pub beacon: Option<String>,
     /// Environment variable that holds it, where it carries a secret.

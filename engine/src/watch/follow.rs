@@ -6,22 +6,25 @@
 use super::lookout;
 use super::open::{self, stopped};
 use super::restore::restore;
+use super::foresight;
 use super::{Ended, PAUSE_FIRST, PAUSE_MAX, Say};
 use crate::config::Config;
-use crate::engine::{Engine, Event};
+use crate::engine::{Engine, Event, Scene};
 use crate::error::{EngineError, chain};
-use cordon_ingest::{Advance, ChainSource, JsonRpc};
+use cordon_ingest::{Advance, ChainSource, JsonRpc, Pending};
 use cordon_model::log::EventLog;
 use cordon_model::network::observation::Observation;
 use std::sync::Arc;
-use tokio::sync::mpsc;
 use tokio::sync::watch::Receiver;
+use tokio::sync::{mpsc, watch};
 
 /// A chain that is being watched.
 struct Begun {
     source: JsonRpc,
     engine: Engine,
     looks: mpsc::Receiver<Observation>,
+    /// The state after the newest judged block, for whoever looks ahead.
+    scenes: watch::Sender<Option<Scene>>,
 }
 
 /// Watches one chain until `stop` says so or it cannot be followed.
@@ -59,13 +62,22 @@ async fn begin(
     let next = next.unwrap_or_else(|| "the newest block".to_owned());
     say(format!("watching chain {} from {next}", config.chain.id));
     let looks = lookout::begin(&config.chain, &nodes);
-    Ok(Some(Begun { source: nodes.source, engine, looks }))
+    let (scenes, seen) = watch::channel(engine.scene());
+    if config.chain.pending {
+        match nodes.source.pending() {
+            Pending::Feed(feed) => drop(tokio::spawn(foresight::run(feed, seen, Arc::clone(say)))),
+            Pending::NotAvailable => {
+                say("pending transactions cannot be watched: no node pushes them".to_owned());
+            }
+        }
+    }
+    Ok(Some(Begun { source: nodes.source, engine, looks, scenes }))
 }
 
 /// It may be dropped at any point, since the log knows what was done, so an interrupt does not wait for a node that
 /// hangs.
 async fn follow(begun: &mut Begun, mut stop: Receiver<bool>) -> Result<(), EngineError> {
-    let Begun { source, engine, looks } = begun;
+    let Begun { source, engine, looks, scenes } = begun;
     let mut pause = PAUSE_FIRST;
     loop {
         // Looks that queued up while blocks were judged; they never wait for the head of the chain to be reached.
@@ -78,7 +90,10 @@ async fn follow(begun: &mut Begun, mut stop: Receiver<bool>) -> Result<(), Engin
             stepped = step(source, engine) => stepped,
         };
         let trouble = match stepped {
-            Ok(Progress::Handled) => None,
+            Ok(Progress::Handled) => {
+                scenes.send_replace(engine.scene());
+                None
+            }
             Ok(Progress::End) => return Ok(()),
             Ok(Progress::AtHead) if engine.is_unfinished() => Some(pause),
             Ok(Progress::AtHead) => {

@@ -66,9 +66,15 @@ impl Drop for Anvil {
 impl Anvil {
     /// Starts anvil on a free port; blocks are mined only when the test says so.
     pub(crate) fn start(binary: &Path) -> Self {
+        Self::start_with(binary, &[])
+    }
+
+    /// The same with further arguments.
+    pub(crate) fn start_with(binary: &Path, further: &[&str]) -> Self {
         let arguments = ["--port", "0", "--no-mining", "--order", "fees", "--hardfork", "osaka"];
         let mut child = Command::new(binary)
             .args(arguments)
+            .args(further)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
