@@ -10,7 +10,7 @@ use std::time::Instant;
 use tokio::sync::{Mutex, MutexGuard};
 
 /// Schedules that are played where nobody asks for more.
-const SCHEDULES: u64 = 120;
+const SCHEDULES: u64 = 100;
 
 /// Schedules with a process that is killed, where nobody asks for more.
 const KILLS: u64 = 5;
