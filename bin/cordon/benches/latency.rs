@@ -8,7 +8,13 @@
 //! Every block holds a theft: a contract that passes calls on to a token receives tokens and is emptied by the next
 //! transaction. Run it with `cargo bench -p cordon --bench latency`.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement stops at the first surprise, and prints")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a measurement stops at the first surprise, and prints"
+)]
 
 #[path = "../tests/node/anvil.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]

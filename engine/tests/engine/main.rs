@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod certainty;
+#[cfg(test)]
 mod chain_edits;
 #[cfg(test)]
 mod drill;
@@ -14,6 +15,7 @@ mod faults;
 mod fixes;
 #[cfg(test)]
 mod members;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod node_faults;
