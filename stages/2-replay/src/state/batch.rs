@@ -25,6 +25,9 @@ const STATE_TIMEOUT_MS: u64 = 12_000;
 const MAX_BATCH: usize = 100;
 /// A node that refuses a batch is asked again with batches this many times smaller, down to single requests.
 const SHRINK: usize = 4;
+/// Full batches after which a node that once refused is offered larger ones again: it may only have been disturbed, and
+/// one refusal in a thousand messages is nothing.
+const GROW_AFTER: usize = 1_000;
 /// Messages that are under way at once. Public endpoints commonly allow some tens of requests in flight per client.
 const MAX_IN_FLIGHT: usize = 8;
 
@@ -52,6 +55,8 @@ pub(crate) struct Link {
     pub(super) provider: DynProvider,
     /// Requests that the node takes in one batch, as far as it is known.
     batch: Arc<AtomicUsize>,
+    /// Batches of that size that it took since.
+    taken: Arc<AtomicUsize>,
 }
 
 enum Pending {
@@ -70,7 +75,19 @@ impl Pending {
 
 impl Link {
     pub(crate) fn new(provider: DynProvider) -> Self {
-        Self { provider, batch: Arc::new(AtomicUsize::new(MAX_BATCH)) }
+        Self { provider, batch: Arc::new(AtomicUsize::new(MAX_BATCH)), taken: Arc::default() }
+    }
+
+    /// Offers larger batches again once the node took many of the present size.
+    fn note_taken(&self, len: usize) {
+        let size = self.batch.load(Ordering::Relaxed);
+        if size < MAX_BATCH
+            && len >= size
+            && self.taken.fetch_add(1, Ordering::Relaxed).saturating_add(1) >= GROW_AFTER
+        {
+            self.taken.store(0, Ordering::Relaxed);
+            self.batch.store(size.saturating_mul(SHRINK).min(MAX_BATCH), Ordering::Relaxed);
+        }
     }
 
     /// Asks everything, several messages at once.
@@ -105,6 +122,7 @@ impl Link {
             let Some((first, rest)) = questions.split_first() else { return Ok(Vec::new()) };
             if rest.is_empty() {
                 let answer = self.ask_one(block, *first, counters).await;
+                self.note_taken(1);
                 return if is_of_the_node(&answer) {
                     answer.map(|answer| vec![Ok(answer)])
                 } else {
@@ -112,7 +130,10 @@ impl Link {
                 };
             }
             let refusal = match self.ask_batch(block, questions, counters).await {
-                Ok(answers) if !is_refused(&answers) => return Ok(answers),
+                Ok(answers) if !is_refused(&answers) => {
+                    self.note_taken(questions.len());
+                    return Ok(answers);
+                }
                 Err(timeout @ StateError::Timeout { .. }) => return Err(timeout),
                 other => other,
             };
@@ -121,6 +142,7 @@ impl Link {
             let Ok(_) = self.ask_one(block, *first, counters).await else { return refusal };
             let size = (questions.len() / SHRINK).max(1);
             if self.batch.fetch_min(size, Ordering::Relaxed) > size {
+                self.taken.store(0, Ordering::Relaxed);
                 tracing::info!(refused = questions.len(), size, "the node takes smaller batches only");
             }
             self.ask(block, questions, counters).await

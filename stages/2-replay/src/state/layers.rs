@@ -14,6 +14,9 @@ use std::sync::Arc;
 /// copied about as many times as there are layers, however often a branch is taken.
 const GROWTH: usize = 4;
 
+/// Entries up to which layers are merged, about 10 MB. A carried state is thus several layers, of which the oldest can
+/// be given up alone.
+const MAX_MERGED: usize = 100_000;
 /// Codes that every cache holds from the start: the empty one, under its hash and under zero.
 const STARTING_CODES: usize = 2;
 
@@ -62,9 +65,10 @@ impl Layers {
     }
 
     fn push(&mut self, mut top: Layer) {
-        while let Some(below) =
-            self.layers.pop_if(|below| below.entries <= top.entries.saturating_mul(GROWTH))
-        {
+        while let Some(below) = self.layers.pop_if(|below| {
+            below.entries <= top.entries.saturating_mul(GROWTH)
+                && below.entries.saturating_add(top.entries) <= MAX_MERGED
+        }) {
             // Copied only where another branch still stands on it.
             top = Arc::unwrap_or_clone(below).under(top);
         }

@@ -242,3 +242,24 @@ fn trimming_drops_what_was_used_longest_ago() {
     assert_eq!(layers.peek_slot(address(0), U256::from(7)), Some(U256::from(7)));
     assert_eq!(layers.peek_slot(address(0), U256::from(8)), None);
 }
+
+#[test]
+fn a_state_that_grows_beyond_its_bound_gives_up_its_oldest_part_alone() {
+    let mut db = base();
+    for n in SLOTS..300_000 {
+        db.insert_account_storage(address(0), U256::from(n), U256::from(n)).unwrap();
+        if n % 1_000 == 0 {
+            freeze(&mut db);
+            if let Source::Layers(layers) = &mut db.db {
+                layers.trim(200_000);
+            }
+        }
+    }
+    let layers = layers(&db);
+    assert!((100_000..=200_000).contains(&layers.entries()), "{} entries", layers.entries());
+    assert!(layers.depth() <= 16, "{} layers", layers.depth());
+    assert_eq!(layers.peek_slot(address(0), U256::from(SLOTS)), None);
+    for n in [250_000u64, 299_000] {
+        assert_eq!(layers.peek_slot(address(0), U256::from(n)), Some(U256::from(n)));
+    }
+}
