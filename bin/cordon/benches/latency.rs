@@ -72,7 +72,9 @@ fn main() {
     for sample in samples.into_iter().flat_map(Result::unwrap) {
         sums.entry((sample.transport, sample.stage)).or_default().push(sample.took_us);
     }
-    println!("block time {block_s} s, {nodes} node(s), {blocks} blocks each; microseconds after a null subscriber");
+    println!(
+        "block time {block_s} s, {nodes} node(s), {blocks} blocks each; microseconds after a null subscriber"
+    );
     for ((transport, stage), mut values) in sums {
         values.sort_unstable();
         let at = |permille: usize| values[(values.len() - 1) * permille / 1_000];
@@ -126,7 +128,12 @@ async fn node(binary: std::path::PathBuf, blocks: u64, block_s: u64) -> Vec<Samp
     seen.iter().enumerate().flat_map(|(transport, seen)| samples(transport, seen, &heads, &thefts)).collect()
 }
 
-fn samples(transport: usize, seen: &Seen, heads: &BTreeMap<u64, Instant>, thefts: &BTreeMap<u64, B256>) -> Vec<Sample> {
+fn samples(
+    transport: usize,
+    seen: &Seen,
+    heads: &BTreeMap<u64, Instant>,
+    thefts: &BTreeMap<u64, B256>,
+) -> Vec<Sample> {
     let (recorded, noticed) = (seen.recorded.lock().unwrap(), seen.noticed.lock().unwrap());
     let mut samples = Vec::new();
     for (block, hash) in thefts {
@@ -143,7 +150,11 @@ fn samples(transport: usize, seen: &Seen, heads: &BTreeMap<u64, Instant>, thefts
 }
 
 /// Hands in a theft for every block; returns the transactions by block.
-async fn rob(node: &Anvil, (thief, token, purse): (Address, Address, Address), blocks: u64) -> BTreeMap<u64, B256> {
+async fn rob(
+    node: &Anvil,
+    (thief, token, purse): (Address, Address, Address),
+    blocks: u64,
+) -> BTreeMap<u64, B256> {
     let amount = U256::from(10).pow(U256::from(21));
     let transfer = |to| Bytes::from(Token::transferCall { to, amount }.abi_encode());
     let (mut hashes, mut newest) = (Vec::new(), node.block_number().await);
@@ -171,7 +182,8 @@ async fn market(node: &Anvil, accounts: &[Address]) -> (Address, Address, Addres
     let path = root().join("contracts/artifacts/DrillToken.json");
     let artifact: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let code = alloy_primitives::hex::decode(artifact["bytecode"].as_str().unwrap()).unwrap();
-    let arguments = Token::constructorCall { name: "dollar".into(), symbol: "dUSD".into(), admin }.abi_encode();
+    let arguments =
+        Token::constructorCall { name: "dollar".into(), symbol: "dUSD".into(), admin }.abi_encode();
     let token = node.deploy(admin, [code, arguments].concat()).await;
     let mint = Token::mintCall { to: thief, amount: U256::from(10).pow(U256::from(24)) };
     node.ok(admin, Some(token), mint.abi_encode()).await;
@@ -205,8 +217,7 @@ fn note(recorded: &Moments, line: &str) {
 
 /// When a subscriber that does nothing else is told of each head.
 async fn subscriber(socket: &Path) -> Moments {
-    let provider =
-        ProviderBuilder::new().connect_ipc(socket.to_path_buf().into()).await.unwrap();
+    let provider = ProviderBuilder::new().connect_ipc(socket.to_path_buf().into()).await.unwrap();
     let heads = Moments::default();
     let told = Arc::clone(&heads);
     tokio::spawn(async move {

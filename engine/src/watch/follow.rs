@@ -3,10 +3,10 @@
 //! In: a source and an engine. Out: one update after the other, each handled to its end before the next is asked for.
 //! Must never: skip an update that could not be handled. The cursor stands still until it was.
 
+use super::foresight;
 use super::lookout;
 use super::open::{self, stopped};
 use super::restore::restore;
-use super::foresight;
 use super::{Ended, PAUSE_FIRST, PAUSE_MAX, Say};
 use crate::config::Config;
 use crate::engine::{Engine, Event, Scene};
