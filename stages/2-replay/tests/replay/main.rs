@@ -14,4 +14,8 @@ mod floods;
 #[cfg(test)]
 mod fork;
 #[cfg(test)]
+mod interest;
+#[cfg(test)]
 mod node;
+#[cfg(test)]
+mod opcodes;
