@@ -28,6 +28,8 @@ const TRANSACTIONS: u64 = 3;
 const REPEATED: usize = 32;
 /// Slots that the cold pattern can reach with the gas of a transaction (2,100 each, EIP-2929).
 const COLD_SLOTS: u64 = 8_192;
+/// Rounds on one pattern. They take as long as all blocks of the archive, and a loop's ratio hardly moves.
+const ROUNDS_MAX: u32 = 5;
 /// Gas that makes more than a million frames; only before Osaka may one transaction have it.
 const BOMB_GAS: u64 = 150_000_000;
 
@@ -61,7 +63,7 @@ fn one(name: &str, mut block: Block, rounds: u32, watched: &Watched) -> Result<P
     let replayed = replay_witness(&block, &watched.everything)?;
     // The header of a block that no chain has seen is what its first execution says.
     block.gas_used = replayed.gas_used;
-    let gas_used = replayed.gas_used;
+    let (gas_used, rounds) = (replayed.gas_used, rounds.min(ROUNDS_MAX));
     let executions = &replayed.executions;
     let measured: Vec<Measured> = laps::measure(&[Prepared::new(Arc::new(block))?], rounds, watched)?;
     Ok(PatternReport {

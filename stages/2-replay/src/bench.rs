@@ -1,7 +1,7 @@
 //! Blocks made ready to be executed again and again, so that the cost of facts can be measured against the bare EVM.
 //!
-//! In: a block with its witness. Out: how long one execution of it took, and the gas it used. Preparing and copying
-//! state and freeing results are outside of what is measured. Must never: hand out the time of an execution that did
+//! In: a block with its witness. Out: how long one execution of it took. Preparing and copying state, and freeing the
+//! executions that are handed out, are outside of what is measured. Must never: hand out the time of an execution that did
 //! not reach the gas of the header; a fast wrong answer is no measurement.
 
 use crate::block_run::{BlockReplay, BlockRun, run_transactions};
@@ -63,17 +63,14 @@ impl Prepared {
         let (db, txs) = (self.db.clone(), self.txs.clone());
         let cfg = machine::configuration(&self.rules, Mode::Mined);
         let mut evm = machine::plain_evm(db, machine::block_env(&self.block, &self.rules), cfg);
-        let mut results = Vec::with_capacity(txs.len());
-        let started = clock_ns();
-        for tx in txs {
-            results.push(evm.transact_commit(tx));
-        }
-        let cpu_ns = clock_ns().saturating_sub(started);
         let mut gas_used = 0u64;
-        for (result, transaction) in results.into_iter().zip(&self.block.transactions) {
-            let result = result.map_err(|error| machine::evm_error(transaction.hash, error))?;
+        let started = clock_ns();
+        for (tx, transaction) in txs.into_iter().zip(&self.block.transactions) {
+            let result =
+                evm.transact_commit(tx).map_err(|error| machine::evm_error(transaction.hash, error))?;
             gas_used = gas_used.saturating_add(result.tx_gas_used());
         }
+        let cpu_ns = clock_ns().saturating_sub(started);
         self.same_gas(gas_used)?;
         Ok(Lap { cpu_ns })
     }

@@ -281,7 +281,8 @@ pub(crate) fn tx_env(tx: &Transaction) -> TxEnv {
 }
 
 /// Loads what the EVM otherwise loads at first use: the trusted setup of the point-evaluation precompile, which
-/// takes seconds and would fall on the first transaction that calls it. Blocking; call it once at start-up.
+/// takes seconds and would fall on the first transaction that calls it. It is the only precompile that loads anything;
+/// the tables of the curves are part of the program. Blocking; call it once at start-up.
 pub fn warm_up() {
     // Any input makes it load; the answer (an invalid proof) does not matter.
     let verified = revm::precompile::kzg_point_evaluation::verify_kzg_proof(

@@ -20,11 +20,15 @@ use cordon_model::execution::{AccessKind, Destruction, Detail, FrameKind, Storag
 use cordon_model::units::Asset;
 use revm::interpreter::{InstructionResult, InterpreterResult};
 
-/// Entries that a list or table keeps room for when the next transaction begins. An ordinary transaction stays below;
-/// what a flood left behind is given back.
-const MAX_KEPT_ENTRIES: usize = 1_024;
+/// Entries that a list or table keeps room for when the next transaction begins: as many as the longest list at
+/// [`Detail::Watch`], so that floods do not allocate again and again; what a flood in full detail left is given back.
+const MAX_KEPT_ENTRIES: usize = 16_384;
 /// Bytes that the calldata buffer keeps room for, for the same reason.
 const MAX_KEPT_BYTES: usize = 256 << 10;
+
+/// Accesses up to which a repetition is looked for by going back over the list; the median transaction has fewer, and a
+/// look at so short a list costs less than a hash.
+const SCANNED: usize = 32;
 
 /// In place of a frame's number: no frame, or one that a bound cut.
 const NO_FRAME: u32 = u32::MAX;
@@ -94,7 +98,7 @@ struct Mark {
 #[derive(Debug, Default)]
 struct Accesses {
     list: Vec<StorageAccess>,
-    /// Last value that was noted for a slot within a frame.
+    /// Last value that was noted for a slot within a frame; filled once the list is longer than [`SCANNED`].
     noted: HashMap<(u32, U256), U256>,
 }
 
@@ -322,7 +326,15 @@ impl Accesses {
     /// True for a read that finds what its frame already noted: it says nothing new. A read that finds another value
     /// does (a callee changed it in between), and every write counts.
     fn is_known(&mut self, frame: u32, access: &Access) -> bool {
-        let before = self.noted.insert((frame, access.slot), access.value);
+        let before = if self.list.len() < SCANNED {
+            let same = |noted: &&StorageAccess| noted.frame == frame && noted.slot == access.slot;
+            self.list.iter().rev().find(same).map(|noted| noted.value)
+        } else {
+            if self.noted.is_empty() {
+                self.noted.extend(self.list.iter().map(|noted| ((noted.frame, noted.slot), noted.value)));
+            }
+            self.noted.insert((frame, access.slot), access.value)
+        };
         access.kind == AccessKind::Read && before == Some(access.value)
     }
 }

@@ -49,7 +49,7 @@ fn block(transactions: u8) -> Block {
         excess_blob_gas: None,
         parent_beacon_block_root: None,
         receipts_root: B256::ZERO,
-        logs_bloom: Bloom::ZERO,
+        logs_bloom: alloy_primitives::Bloom::ZERO,
         withdrawals: Vec::new(),
         transactions: (0..transactions).map(transaction).collect(),
         outcomes: (0..transactions).map(|_| Outcome { success: Some(true), gas_used: 21_000 }).collect(),

@@ -3,8 +3,8 @@
 
 use crate::contracts::*;
 use alloy_primitives::Address;
-use cordon_model::execution::{AccessKind, Detail, Execution};
-use cordon_replay::{MAX_ACCESSES, MAX_FRAMES, MAX_LOGS, Watch, no_views, replay_witness};
+use cordon_model::execution::{AccessKind, Detail, Execution, Status};
+use cordon_replay::{MAX_ACCESSES, MAX_DATA_BYTES, MAX_FRAMES, MAX_LOGS, Watch, no_views, replay_witness};
 
 const FLOOD: Address = Address::repeat_byte(0x11);
 const OUTER: Address = Address::repeat_byte(0x22);
@@ -69,4 +69,57 @@ fn a_flood_of_equal_reads_says_one_thing_once() {
     let full = flooded(READ, Detail::Full);
     assert!(!full.truncated && full.accesses.len() > 100_000, "{}", full.accesses.len());
     assert!(full.accesses.iter().all(|access| access.value == wei(7) && access.before == wei(7)));
+}
+
+/// A call of a million frames: memory is bounded, the record says that it is cut, and the transaction ends as it does
+/// without a recorder.
+#[test]
+fn a_trace_bomb_of_a_million_frames_is_cut_and_flagged() {
+    let state = State::new().contract(FLOOD, &flood(CALL_NOBODY), &[]).hardfork("Cancun");
+    let mut bomb = transaction(FLOOD, 0, 0);
+    bomb.gas_limit = 160_000_000;
+    let mut block = state.block(vec![bomb]);
+    block.gas_limit = 160_000_000;
+    let execution = replay_witness(&block, &Watch::everything(no_views())).unwrap().executions.remove(0);
+    assert!(execution.status.is_success() && execution.truncated);
+    assert_eq!(execution.frames.len(), MAX_FRAMES);
+    // What a frame took tells how many there were: the gas of the loop's body over the whole.
+    let (first, second) = (&execution.frames[1], &execution.frames[2]);
+    assert_eq!((first.depth, second.parent), (1, Some(0)));
+    let made = execution.frames[0].exit_seq / 2;
+    assert!(made > 1_000_000, "{made} frames");
+    let kept: usize = execution.frames.iter().map(|frame| frame.input.len() + frame.output.len()).sum();
+    assert_eq!(kept, 0);
+}
+
+#[test]
+fn a_recursion_to_the_evms_own_limit_is_whole() {
+    // call(gas, self, 0, 0, 0, 0, 0); stop
+    let recursive = alloy_primitives::hex!("6000 6000 6000 6000 6000 30 5a f1 50 00");
+    let state = State::new().contract(FLOOD, &recursive, &[]).hardfork("Cancun");
+    let mut deep = transaction(FLOOD, 0, 0);
+    deep.gas_limit = 100_000_000_000;
+    let mut block = state.block(vec![deep]);
+    block.gas_limit = 100_000_000_000;
+    let execution = replay_witness(&block, &Watch::everything(no_views())).unwrap().executions.remove(0);
+    assert!(!execution.truncated);
+    let deepest = execution.frames.last().unwrap();
+    assert_eq!((execution.frames.len(), deepest.depth), (1_026, 1_025));
+    // The last call is refused: the stack of calls is 1,024 deep below the first.
+    assert_eq!(deepest.status, Status::Halt { reason: "CallTooDeep".to_owned() });
+}
+
+#[test]
+fn a_flood_of_return_data_is_cut_and_flagged() {
+    // Returns 256 kB of zeros.
+    let returns = alloy_primitives::hex!("62040000 6000 f3");
+    let call = [&alloy_primitives::hex!("6000 6000 6000 6000 73")[..], OUTER.as_slice(), &[0x5a, 0xfa, 0x50]]
+        .concat();
+    let state = State::new().contract(FLOOD, &flood(&call), &[]).contract(OUTER, &returns, &[]);
+    let block = state.block(vec![transaction(FLOOD, 0, 0)]);
+    let execution = replay_witness(&block, &Watch::everything(no_views())).unwrap().executions.remove(0);
+    assert!(execution.status.is_success() && execution.truncated);
+    let kept: usize = execution.frames.iter().map(|frame| frame.output.len()).sum();
+    assert!(kept > 0 && kept <= MAX_DATA_BYTES, "{kept} bytes");
+    assert!(execution.frames.len() > 20, "the frames themselves are kept");
 }

@@ -21,11 +21,15 @@ mod floods;
 #[cfg(test)]
 mod fork;
 #[cfg(test)]
+mod interest;
+#[cfg(test)]
 #[path = "../../../../bin/cordon/tests/node/market.rs"]
 #[expect(dead_code, reason = "the binary's own tests use the rest of it")]
 mod market;
 #[cfg(test)]
 mod node;
+#[cfg(test)]
+mod opcodes;
 #[cfg(test)]
 mod supply;
 #[cfg(test)]
