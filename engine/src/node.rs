@@ -6,7 +6,8 @@ use crate::config::Config;
 use crate::error::EngineError;
 use alloy_provider::{DynProvider, Provider};
 use cordon_ingest::sources::json_rpc::{self, REQUEST_TIMEOUT_MS_DEFAULT};
-use cordon_ingest::{Connected, Counters, Endpoint, JsonRpc, Quorum, StartAt};
+use cordon_ingest::{Connected, Counters, Endpoint, Integrity, JsonRpc, Quorum, StartAt};
+use cordon_model::chains::chain_spec;
 use cordon_model::units::ChainId;
 use std::num::{NonZeroU64, NonZeroUsize};
 
@@ -69,6 +70,9 @@ pub(crate) fn start(config: &Config) -> StartAt {
 pub(crate) fn source_config(config: &Config, start: StartAt) -> json_rpc::Config {
     let mut source = json_rpc::Config::new(config.chain.id);
     source.start = start;
+    // Some chains list transactions that their headers do not commit to.
+    let checkable = chain_spec(config.chain.id).is_none_or(|spec| spec.transactions_root_checkable);
+    source.integrity = if checkable { Integrity::Full } else { Integrity::Header };
     source.poll_interval_ms = NonZeroU64::new(config.chain.poll_interval_ms).unwrap_or(NonZeroU64::MIN);
     source
 }

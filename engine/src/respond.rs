@@ -41,10 +41,10 @@ impl Engine {
         Ok(())
     }
 
-    /// True where a response failed and waits to be tried again.
+    /// True where a response failed, or is held, and waits to be tried again.
     #[must_use]
     pub fn is_unfinished(&self) -> bool {
-        !self.failures.is_empty()
+        !self.failures.is_empty() || self.hold_reason().is_some()
     }
 
     /// Tries again what failed, and takes up what people wrote into the log meanwhile.

@@ -18,8 +18,8 @@ const SEED: u64 = 41;
 /// More requests than there are; the loop ends with the first that never comes.
 const REQUESTS_MAX: i64 = 2_000;
 
-/// Distance between two requests that are tried, coprime to the three that an account takes.
-const REQUESTS_STRIDE: usize = 32;
+/// Distance between two requests that are tried: a prime, so that every kind of request is met.
+const REQUESTS_STRIDE: usize = 13;
 
 /// A node of which one request fails.
 #[derive(Debug, Clone)]

@@ -43,7 +43,7 @@ pub(crate) const CLASSES: [(Class, &str); 10] = [
     (Class::F8, "the node is away while blocks are mined"),
     (Class::F10, "an attack that is reverted"),
     (Class::F11, "the process dies at any point"),
-    (Class::F12, "two providers disagree (waits for the quorum of ingest)"),
+    (Class::F12, "two providers disagree (see bin/cordon/tests/node/quorum.rs)"),
 ];
 
 #[derive(Debug, Clone, Copy, Default)]

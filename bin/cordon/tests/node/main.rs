@@ -9,6 +9,7 @@
 
 mod anvil;
 mod market;
+mod quorum;
 mod watch;
 
 use anvil::{Anvil, binary};

@@ -90,7 +90,12 @@ impl Watch {
 
     /// Prepares a folder and starts watching in it.
     pub(crate) fn start(market: &Market, rpc: &str, start_block: u64, grant: &str) -> Self {
-        let Prepared { folder } = Self::prepare(market, rpc, start_block, grant);
+        Self::begin(Self::prepare(market, rpc, start_block, grant))
+    }
+
+    /// Starts watching in a folder that was prepared.
+    pub(crate) fn begin(prepared: Prepared) -> Self {
+        let Prepared { folder } = prepared;
         let (child, lines) = spawn(folder.path());
         Self { folder, child, lines, seen: Vec::new() }
     }
@@ -145,6 +150,12 @@ impl Watch {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert_eq!(self.child.wait().unwrap().code(), Some(0), "an interrupt is an ordinary end");
+    }
+
+    /// All that was printed so far.
+    pub(crate) fn log_text(&mut self) -> String {
+        self.seen.extend(self.lines.try_iter());
+        self.seen.join("\n")
     }
 
     /// `cordon incident list --json` on its log.
