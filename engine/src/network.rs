@@ -71,14 +71,14 @@ impl Engine {
         if self.awaits_finality() {
             self.confirm(safe, finalized).await?;
         }
+        let was_held = self.hold_reason().is_some();
         match self.reconsider().await {
-            Err(error) if error.is_of_the_log() => Err(error),
-            Err(error) => {
-                tracing::warn!(%error, "whether the hold is over is not known");
-                Ok(())
-            }
-            Ok(()) => Ok(()),
+            Err(error) if error.is_of_the_log() => return Err(error),
+            Err(error) => tracing::warn!(%error, "whether the hold is over is not known"),
+            Ok(()) => {}
         }
+        // What was held goes on at once, and not with the next block.
+        if was_held && self.hold_reason().is_none() { self.respond().await } else { Ok(()) }
     }
 }
 

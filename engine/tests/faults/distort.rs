@@ -91,13 +91,24 @@ impl Answer {
 pub(crate) fn distort(fault: Fault, sound: &[u8], earlier: Option<&[u8]>) -> Answer {
     let edited = |edit: &dyn Fn(&mut Value)| {
         let mut value: Value = serde_json::from_slice(sound).unwrap();
-        edit(&mut value);
+        // In a batch one part goes wrong and the others are sound.
+        match value.as_array_mut() {
+            Some(parts) => parts.first_mut().into_iter().for_each(edit),
+            None => edit(&mut value),
+        }
         Answer::sound(value.to_string().into_bytes())
     };
     let error = |code: i64, message: &str| {
-        let id = serde_json::from_slice::<Value>(sound).unwrap()["id"].clone();
-        let error = json!({ "code": code, "message": message });
-        Answer::sound(json!({ "jsonrpc": "2.0", "id": id, "error": error }).to_string().into_bytes())
+        let refuse = |answer: &Value| {
+            let error = json!({ "code": code, "message": message });
+            json!({ "jsonrpc": "2.0", "id": answer["id"], "error": error })
+        };
+        let answer: Value = serde_json::from_slice(sound).unwrap();
+        let refused = match answer.as_array() {
+            Some(parts) => parts.iter().map(refuse).collect(),
+            None => refuse(&answer),
+        };
+        Answer::sound(refused.to_string().into_bytes())
     };
     match fault {
         Fault::Truncated => {
