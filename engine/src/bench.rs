@@ -80,7 +80,7 @@ pub fn replay(path: &Path, rounds: u32) -> Result<BenchReport, EngineError> {
         load_average: figures::load_average(),
         cliff_transactions,
         cliff_ratio,
-        worst_block: worst(&measured),
+        worst_block: everything.worst_block,
         sets: sets(&measured),
         hardforks: hardforks(&measured),
         checked,
@@ -192,8 +192,8 @@ fn wrong_transactions(replayed: &BlockReplay) -> BTreeSet<u32> {
     replayed.mismatches.iter().filter_map(|mismatch| mismatch.index).collect()
 }
 
-fn worst(measured: &[Measured]) -> Option<WorstBlock> {
-    let heavy = measured.iter().filter(|measured| measured.gas_used >= WORST_BLOCK_MIN_GAS);
+fn worst(blocks: &[&Measured]) -> Option<WorstBlock> {
+    let heavy = blocks.iter().copied().filter(|measured| measured.gas_used >= WORST_BLOCK_MIN_GAS);
     heavy
         .map(|measured| WorstBlock {
             chain_id: measured.chain_id,
@@ -260,6 +260,7 @@ impl Group {
             filtered_ratio: ratio(|round| round.filtered_ns),
             full_ratio: ratio(|round| round.full_ns),
             filtered_share: Decimal::ratio(delivered, transactions),
+            worst_block: worst(&blocks),
         }
     }
 }

@@ -76,6 +76,8 @@ pub struct Group {
     pub full_ratio: Decimal,
     /// Part of the transactions that the filter delivers.
     pub filtered_share: Decimal,
+    /// The block of at least a million gas with the highest ratio.
+    pub worst_block: Option<WorstBlock>,
 }
 
 /// One block's ratio.
@@ -150,10 +152,10 @@ impl BenchReport {
             self.filtered_ratio,
             self.full_ratio
         ));
-        if let Some(worst) = &self.worst_block {
-            let WorstBlock { chain_id, number, watch_ratio } = worst;
-            lines.push(format!("worst block: {number} of chain {chain_id}, {watch_ratio}"));
-        }
+        lines.extend(self.sets.iter().filter_map(|set| {
+            let WorstBlock { chain_id, number, watch_ratio } = set.worst_block?;
+            Some(format!("worst block, {}: {number} of chain {chain_id}, {watch_ratio}", set.name))
+        }));
         lines.extend(self.adversarial.iter().chain([&self.trace_bomb]).map(PatternReport::line));
         lines.push(format!(
             "slowest of {} transactions at first sight over second sight: {}",

@@ -102,6 +102,15 @@ fn a_folder_without_blocks_is_refused() {
 }
 
 #[test]
+fn a_measurement_needs_blocks_and_rounds() {
+    let folder = TempDir::new().unwrap();
+    let said = complaint(folder.path(), &["bench", "replay", "."], 6);
+    assert!(said.contains("cordon-block/1"), "{said}");
+    let said = complaint(folder.path(), &["bench", "replay", "--rounds", "0", "."], 2);
+    assert!(said.contains("rounds"), "{said}");
+}
+
+#[test]
 fn an_archive_cut_in_half_is_named() {
     let folder = TempDir::new().unwrap();
     let whole =

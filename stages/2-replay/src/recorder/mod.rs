@@ -13,6 +13,7 @@ pub(crate) mod evm;
 pub(crate) mod facts;
 mod instructions;
 
+use alloy_primitives::map::Entry;
 use alloy_primitives::map::{B256Set, HashMap};
 use alloy_primitives::{Address, B256, U256};
 use bounds::Bounds;
@@ -98,8 +99,9 @@ struct Mark {
 #[derive(Debug, Default)]
 struct Accesses {
     list: Vec<StorageAccess>,
-    /// Last value that was noted for a slot within a frame; filled once the list is longer than [`SCANNED`].
-    noted: HashMap<(u32, U256), U256>,
+    /// Place in the list of what was last noted for a slot within a frame; filled once the list is longer than
+    /// [`SCANNED`]. Places and not values, because a flood of different slots makes this table large.
+    noted: HashMap<(u32, U256), u32>,
 }
 
 /// What was hashed, each once.
@@ -326,16 +328,32 @@ impl Accesses {
     /// True for a read that finds what its frame already noted: it says nothing new. A read that finds another value
     /// does (a callee changed it in between), and every write counts.
     fn is_known(&mut self, frame: u32, access: &Access) -> bool {
-        let before = if self.list.len() < SCANNED {
+        let place = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
+        let last = if self.list.len() < SCANNED {
             let same = |noted: &&StorageAccess| noted.frame == frame && noted.slot == access.slot;
-            self.list.iter().rev().find(same).map(|noted| noted.value)
+            self.list.iter().rev().find(same)
         } else {
             if self.noted.is_empty() {
-                self.noted.extend(self.list.iter().map(|noted| ((noted.frame, noted.slot), noted.value)));
+                let noted = self.list.iter().enumerate();
+                self.noted.extend(noted.map(|(index, noted)| ((noted.frame, noted.slot), place(index))));
             }
-            self.noted.insert((frame, access.slot), access.value)
+            match self.noted.entry((frame, access.slot)) {
+                Entry::Vacant(free) => {
+                    free.insert(place(self.list.len()));
+                    return false;
+                }
+                Entry::Occupied(mut known) => {
+                    let last = usize::try_from(*known.get()).ok().and_then(|index| self.list.get(index));
+                    if last.is_some_and(|last| access.kind == AccessKind::Write || last.value != access.value)
+                    {
+                        // It is about to be added to the list.
+                        known.insert(place(self.list.len()));
+                    }
+                    last
+                }
+            }
         };
-        access.kind == AccessKind::Read && before == Some(access.value)
+        access.kind == AccessKind::Read && last.is_some_and(|last| last.value == access.value)
     }
 }
 
