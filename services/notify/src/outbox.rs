@@ -109,6 +109,8 @@ impl Outbox {
         }
         let stored = log.read(self.stream.clone()).await?;
         let mut version = stored.last().map_or(0, |last| last.version);
+        // What the stream holds if nobody else writes meanwhile.
+        let mut expected = version;
         let mut waiting = pending(&stored)?;
         self.not_before_s.retain(|id, _| waiting.iter().any(|pending| pending.notice.id == *id));
         let due = waiting.iter().filter(|pending| self.due_s(pending, moment) <= moment.clock_s);
@@ -132,8 +134,10 @@ impl Outbox {
                 }
             };
             version = append(log, &self.stream, version, record).await?;
+            expected = expected.saturating_add(1);
         }
-        self.settled = waiting.is_empty().then_some(version);
+        // A record of somebody else in between may be a notice that was not seen here.
+        self.settled = (waiting.is_empty() && version == expected).then_some(version);
         drained.pending = waiting.len();
         drained.next_due_s = waiting.iter().map(|pending| self.due_s(pending, moment)).min();
         Ok(drained)

@@ -192,6 +192,41 @@ fn webhook(server: &MockServer) -> Box<dyn Channel> {
     config.build(&|_| Some(SecretString::from("0123456789abcdef"))).unwrap()
 }
 
+/// A channel during whose first delivery the engine queues another notice.
+#[derive(Debug)]
+struct Interrupted {
+    log: Arc<SqliteLog>,
+    told: Arc<Mutex<Vec<NoticeId>>>,
+}
+
+impl Channel for Interrupted {
+    fn name(&self) -> &str {
+        "on-call"
+    }
+
+    fn deliver<'a>(&'a self, notice: &'a Notice, _: u64) -> DeliveryFuture<'a> {
+        Box::pin(async {
+            self.told.lock().unwrap().push(notice.id);
+            if notice.title == "notice a" {
+                commit(&self.log, queue_records(&[crate::notice("b")], 1, 1)).await;
+            }
+            Ok(())
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_notice_that_is_queued_during_a_delivery_is_not_overlooked() {
+    let (log, told) = (Arc::new(SqliteLog::in_memory().await.unwrap()), Arc::default());
+    let channel = Interrupted { log: Arc::clone(&log), told: Arc::clone(&told) };
+    let mut outbox = Outbox::new(Box::new(channel));
+    queue(&log, &[notice("a")]).await;
+    for clock_s in 100..103 {
+        outbox.drain(log.as_ref(), at(clock_s)).await.unwrap();
+    }
+    assert_eq!(*told.lock().unwrap(), [notice("a").id, notice("b").id]);
+}
+
 fn stream() -> StreamId {
     StreamId::outbox("on-call")
 }
