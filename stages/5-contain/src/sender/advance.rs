@@ -10,7 +10,7 @@ use cordon_model::plan::Receipt;
 
 use super::delivery::{Delivery, deliver};
 use super::{HeldWhy, LaneUpdate, Ready, SendError, Sender};
-use crate::gate::Stamp;
+use crate::gate::{Authorized, Stamp};
 use crate::lane::{Entry, Lane, Signature};
 use crate::node;
 use crate::rule::Refused;
@@ -170,6 +170,18 @@ impl Sender {
             let why = HeldWhy::SignaturesExhausted { signatures: entry.signatures.len() };
             return Ok(Some(held(entry, why)));
         }
+        self.offer(lane, entry, authorized, at, standing).await
+    }
+
+    /// Signs with fees that the market asks for now; a newer offer for the same nonce outbids the standing one.
+    async fn offer(
+        &self,
+        lane: &Lane,
+        entry: &Entry,
+        authorized: Authorized,
+        at: Stamp,
+        standing: Option<&Signature>,
+    ) -> Result<Option<LaneUpdate>, SendError> {
         let (market, gas_limit) = (node::market(&self.provider).await?, entry.intent.gas_limit);
         let offer = match standing {
             None => self.policy.fees.first(&market, gas_limit),
