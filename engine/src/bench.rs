@@ -9,6 +9,7 @@ mod figures;
 mod laps;
 mod patterns;
 mod report;
+mod state;
 
 use crate::error::EngineError;
 use alloy_primitives::map::AddressSet;
@@ -27,6 +28,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use report::{BenchReport, Checked, Group, PatternReport, WorstBlock};
+pub use state::{ColdReport, ForkReport, WhatIfReport, cold_reads, forks};
 
 /// Rounds where none are asked for; below eleven a median of ratios still moves (measured on a shared machine).
 pub const DEFAULT_ROUNDS: u32 = 11;

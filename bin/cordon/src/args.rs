@@ -135,6 +135,34 @@ pub(crate) enum Bench {
     /// Every mode runs on every block in every round, timed by the thread's own clock. A run whose spread is above 1.3
     /// says that it cannot be judged; build with --release, or the ratios mean nothing.
     Replay(BenchReplay),
+    /// What a fork costs beside a copy, and how many what-ifs fit into a second, on the largest block of an archive.
+    Forks(BenchForks),
+    /// What reading a node's state takes: cold reads per block and waits per transaction, with and without reading ahead.
+    Cold(BenchCold),
+}
+
+/// `cordon bench forks`
+#[derive(Debug, Args)]
+pub(crate) struct BenchForks {
+    /// Block file or folder.
+    pub(crate) path: PathBuf,
+}
+
+/// `cordon bench cold`
+#[derive(Debug, Args)]
+pub(crate) struct BenchCold {
+    /// Node URL; the node must hold the state before the first block.
+    #[arg(long)]
+    pub(crate) rpc: String,
+    /// Hardfork by name, for chains whose schedule is not built in.
+    #[arg(long)]
+    pub(crate) hardfork: Option<String>,
+    /// First block.
+    #[arg(long)]
+    pub(crate) from: u64,
+    /// Last block.
+    #[arg(long)]
+    pub(crate) to: u64,
 }
 
 /// `cordon bench replay`

@@ -30,7 +30,7 @@ pub(crate) async fn run(arguments: Cordon) -> Result<ExitCode> {
         Command::Watch(arguments) => follow(&arguments).await,
         Command::Replay(arguments) => replay(arguments).await,
         Command::Backfill(arguments) => look_back(arguments).await,
-        Command::Bench(Bench::Replay(arguments)) => measure(arguments).await,
+        Command::Bench(arguments) => measure(arguments).await,
         Command::Inspect(arguments) => explain(&arguments).await,
         Command::Incident(arguments) => incident(arguments).await,
         Command::Fix(Fix::Verify(arguments)) => verify(arguments).await,
@@ -222,7 +222,20 @@ async fn replay(arguments: Replay) -> Result<ExitCode> {
     Ok(if report.mismatches == 0 { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }
 
-async fn measure(arguments: BenchReplay) -> Result<ExitCode> {
+/// Figures of one run; those of forks and of cold state are JSON, one object.
+async fn measure(arguments: Bench) -> Result<ExitCode> {
+    match arguments {
+        Bench::Replay(arguments) => return measure_replay(arguments).await,
+        Bench::Forks(arguments) => say_json(&bench::forks(&arguments.path).await?)?,
+        Bench::Cold(arguments) => {
+            let range = arguments.from..=arguments.to;
+            say_json(&bench::cold_reads(&arguments.rpc, arguments.hardfork.as_deref(), range).await?)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn measure_replay(arguments: BenchReplay) -> Result<ExitCode> {
     let BenchReplay { path, rounds, json } = arguments;
     let work = tokio::task::spawn_blocking(move || bench::replay(&path, rounds));
     let report = work.await.context("measuring")??;

@@ -108,6 +108,11 @@ fn a_measurement_needs_blocks_and_rounds() {
     assert!(said.contains("cordon-block/1"), "{said}");
     let said = complaint(folder.path(), &["bench", "replay", "--rounds", "0", "."], 2);
     assert!(said.contains("rounds"), "{said}");
+    let said = complaint(folder.path(), &["bench", "forks", "."], 6);
+    assert!(said.contains("cordon-block/1"), "{said}");
+    let nowhere = ["bench", "cold", "--rpc", "http://127.0.0.1:9", "--from", "1", "--to", "2"];
+    let said = complaint(folder.path(), &nowhere, 4);
+    assert!(said.contains("127.0.0.1:9"), "{said}");
 }
 
 #[test]

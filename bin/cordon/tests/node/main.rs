@@ -76,6 +76,34 @@ async fn without_a_grant_nothing_is_sent() {
 }
 
 #[tokio::test]
+async fn a_past_attack_is_found_without_a_trace_and_its_cold_reads_are_counted() {
+    let Some(binary) = binary() else { return };
+    let node = Anvil::start(&binary);
+    let market = Market::deploy(&node).await;
+    let start = (node.block_number().await + 1).to_string();
+    market.strike(&node).await;
+    node.mine().await;
+    let (head, url) = (node.block_number().await.to_string(), format!("http://127.0.0.1:{}", node.port));
+    let folder = Watch::prepare(&market, &url, 1, "automatic");
+    let output = folder.cordon(&["backfill", "--from", &start, "--to", &head]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("1 blocks judged, 1 incidents, 0 blocks not reproduced"), "{said}");
+    assert!(!folder.has("cordon.sqlite"), "nothing is recorded");
+    assert_eq!(node.nonce(market.guardian, "pending").await, 0, "nothing is sent");
+    let beyond = folder.cordon(&["backfill", "--from", &start, "--to", "1000"]);
+    assert_eq!(beyond.status.code(), Some(2), "{}", String::from_utf8_lossy(&beyond.stderr));
+
+    let range = ["--rpc", &url, "--hardfork", "osaka", "--from", &start, "--to", &head];
+    let output = folder.cordon(&[&["bench", "cold"][..], &range].concat());
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let trips = |depth: usize| report[depth]["round_trips_per_1000_transactions"].as_u64().unwrap();
+    assert_eq!(report[2]["read_ahead"], "guessed");
+    assert!(trips(2) < trips(0), "reading ahead saves waits: {report}");
+    assert_eq!((&report[0]["mismatches"], &report[2]["mismatches"]), (&json!(0), &json!(0)));
+}
+
+#[tokio::test]
 async fn killed_at_any_moment_it_neither_forgets_nor_signs_twice() {
     let Some(binary) = binary() else { return };
     let node = Anvil::start(&binary);

@@ -30,6 +30,16 @@ impl Prepared {
         std::fs::write(&path, edit(std::fs::read_to_string(&path).unwrap())).unwrap();
     }
 
+    /// Runs another command in the folder.
+    pub(crate) fn cordon(&self, arguments: &[&str]) -> std::process::Output {
+        cordon(self.folder.path()).args(arguments).output().unwrap()
+    }
+
+    /// Whether a file of this name is there.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.folder.path().join(name).exists()
+    }
+
     /// Starts a watcher that must end at once with this exit code, and returns what it says.
     pub(crate) fn fails_to_start(&self, code: i32, password: &str) -> String {
         let mut command = cordon(self.folder.path());
