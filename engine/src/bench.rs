@@ -41,6 +41,8 @@ const WATCHED_LIVE: usize = 100;
 const CLIFF_TRANSACTIONS: usize = 1_000;
 /// Gas from which a single block's ratio means something: below, one block takes less than half a millisecond.
 const WORST_BLOCK_MIN_GAS: u64 = 1_000_000;
+/// Gas in a million of gas.
+const MEGA: u64 = 1_000_000;
 /// First mainnet block that counts as modern: shortly before Shanghai (block 17,034,870).
 const MODERN_MAINNET: u64 = 17_000_000;
 
@@ -248,16 +250,15 @@ impl Group {
         let delivered = blocks.iter().map(|measured| measured.delivered).sum();
         let bare_ns = laps::median_ns(&blocks, |round| round.bare_ns);
         let watch_ns = laps::median_ns(&blocks, |round| round.watch_ns);
-        let per_s = |amount: u64, ns: u64| amount.saturating_mul(1_000).checked_div(ns).unwrap_or(0);
         let ratio = |of: fn(&Round) -> u64| laps::ratio(blocks.iter().copied(), of);
         Self {
             name: name.to_owned(),
             blocks: figures::count(blocks.len()),
             transactions,
             mgas: Decimal::thousandths(gas / 1_000),
-            bare_mgas_per_s: per_s(gas, bare_ns),
-            watch_mgas_per_s: per_s(gas, watch_ns),
-            watch_transactions_per_s: per_s(transactions, watch_ns / 1_000_000),
+            bare_mgas_per_s: figures::per_s(gas, bare_ns) / MEGA,
+            watch_mgas_per_s: figures::per_s(gas, watch_ns) / MEGA,
+            watch_transactions_per_s: figures::per_s(transactions, watch_ns),
             watch_ratio: ratio(|round| round.watch_ns),
             filtered_ratio: ratio(|round| round.filtered_ns),
             full_ratio: ratio(|round| round.full_ns),

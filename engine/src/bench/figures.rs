@@ -42,6 +42,12 @@ impl Serialize for Decimal {
     }
 }
 
+/// So many in so many nanoseconds, per second; zero where no time passed.
+pub(super) fn per_s(amount: u64, ns: u64) -> u64 {
+    let scaled = u128::from(amount).saturating_mul(1_000_000_000);
+    u64::try_from(scaled.checked_div(u128::from(ns)).unwrap_or(0)).unwrap_or(u64::MAX)
+}
+
 pub(super) fn count(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
@@ -88,6 +94,14 @@ mod tests {
         assert_eq!(serde_json::to_string(&Decimal::ratio(1, 20)).unwrap(), "0.05");
         assert_eq!(format!("{:>7}", Decimal::ratio(7, 2)), "  3.500");
         assert_eq!(Decimal::ratio(5, 0), Decimal::default());
+    }
+
+    #[test]
+    fn a_rate_is_right_however_short_the_time() {
+        assert_eq!(per_s(23, 380_000), 60_526, "less than a millisecond");
+        assert_eq!(per_s(30_000_000, 24_000_000), 1_250_000_000);
+        assert_eq!(per_s(7, 2_000_000_000), 3);
+        assert_eq!(per_s(7, 0), 0);
     }
 
     #[test]
