@@ -21,11 +21,11 @@ use std::sync::{Mutex, PoisonError};
 /// Values that are read ahead for one block; the rest is read when it is needed. A block of 60 million gas can touch
 /// 28,571 slots at 2,100 gas each.
 const MAX_READ_AHEAD: usize = 32_768;
-/// Rounds of guessing per block, each of which runs only what had to guess in the last one. Mainnet block 24628608 has
-/// read all but a dozen of its 1,250 values after ten; whatever is left after the last is read singly.
-const MAX_ROUNDS: usize = 24;
-/// Fewer missing values than this do not pay for another run: the block itself waits for them as long.
-const MIN_MISSES: usize = 3;
+/// Rounds of guessing per block, each of which runs only what had to guess in the last one. A round is one round trip and
+/// learns at least one value, so it is never dearer for the node than the read that it saves. Four mainnet blocks of 2024
+/// to 2026 with 701 to 1,591 values took 22 to 50 round trips; a walk along a list of pointers takes one a step, and what is
+/// left of it after the last round is read singly.
+const MAX_ROUNDS: usize = 64;
 
 /// How much of a block's state is read before the block runs. Results are the same in every case.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -75,16 +75,16 @@ pub(crate) fn read_ahead(
     for _ in 0..MAX_ROUNDS {
         node.note_round();
         let missing = guess.round(all);
-        let is_little = missing.len() < MIN_MISSES;
-        if is_little && all {
+        let is_complete = missing.len() == 0;
+        if is_complete && all {
             break;
         }
         // A node that refuses what is missing, or a bound that is used up, makes further rounds useless.
-        if missing.len() > 0 && fetch(missing).is_none_or(|learned| learned == 0) {
+        if !is_complete && fetch(missing).is_none_or(|learned| learned == 0) {
             break;
         }
         // What a transaction did not have to guess may still change with what another one turned out to do.
-        all = is_little;
+        all = is_complete;
     }
     let mut history = history.lock().unwrap_or_else(PoisonError::into_inner);
     for (transaction, touched) in guess.touched() {

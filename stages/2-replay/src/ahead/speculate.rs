@@ -18,9 +18,10 @@ use revm::state::{Account, AccountInfo, Bytecode, EvmState};
 use revm::{Database as _, DatabaseRef, ExecuteEvm as _, MainBuilder as _, MainContext as _};
 use std::cell::{Cell, RefCell};
 
-/// How often the gas of a whole block one round may use. Guesses can send a transaction into a loop that it never runs
-/// in truth; the round then ends early, and what it did not reach is read when it is needed.
-const GAS_BUDGETS: u64 = 2;
+/// How often the gas of a whole block all rounds together may use. Guesses can send a transaction into a loop that it never
+/// runs in truth, and blocks can be written to be guessed badly; what is not reached is then read when it is needed. The
+/// blocks that the other bounds were measured on need less than half of it.
+const GAS_BUDGETS: u64 = 8;
 /// Balance of an account that is not known: enough for whatever it may pay on.
 const GUESSED_BALANCE_WEI: U256 = U256::from_limbs([u64::MAX, u64::MAX, 0, 0]);
 /// Values that one transaction may guess per round. Of mainnet block 24628608 (1,250 cold values) 3 asks for 1,259
@@ -34,6 +35,8 @@ pub(super) struct Speculation<'a> {
     source: &'a Source,
     block: &'a Block,
     rules: &'a BlockRules,
+    /// Gas that may still be used.
+    gas_left: u64,
     /// What each transaction came to when it was last run, and whether it read what was not known.
     runs: Vec<Run>,
 }
@@ -124,7 +127,7 @@ impl DatabaseRef for Guessed {
 impl<'a> Speculation<'a> {
     pub(super) fn new(source: &'a Source, block: &'a Block, rules: &'a BlockRules) -> Self {
         let runs = vec![Run { is_guessed: true, ..Run::default() }; block.transactions.len()];
-        Self { source, block, rules, runs }
+        Self { source, block, rules, gas_left: block.gas_limit.saturating_mul(GAS_BUDGETS), runs }
     }
 
     /// Runs those transactions again that guessed, or all of them; what the others did last time is taken as it is. The
@@ -141,12 +144,12 @@ impl<'a> Speculation<'a> {
         for (contract, data) in opening_calls(block, rules) {
             system_call(&mut evm, contract, data);
         }
-        let mut gas_left = block.gas_limit.saturating_mul(GAS_BUDGETS);
         for (transaction, run) in block.transactions.iter().zip(&mut self.runs) {
-            if (all || run.is_guessed) && gas_left > 0 {
+            if (all || run.is_guessed) && self.gas_left > 0 {
                 evm.ctx.journaled_state.database.db.left.set(MAX_GUESSES);
                 let done = evm.transact(machine::tx_env(transaction));
-                gas_left = gas_left.saturating_sub(done.as_ref().map_or(0, |done| done.result.tx_gas_used()));
+                let used = done.as_ref().map_or(0, |done| done.result.tx_gas_used());
+                self.gas_left = self.gas_left.saturating_sub(used);
                 let missing = evm.ctx.journaled_state.database.db.missing.borrow();
                 *run = Run::of(done.ok().map(|done| done.state), &missing);
             }

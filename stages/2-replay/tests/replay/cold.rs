@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-/// A block of January 2026: 146 transactions, 267 accounts, 960 slots, 114 codes.
-const BLOCK: &str = "ethereum/24628608.json.zst";
+/// Blocks of 2024 to 2026 that ask for no older block hash, which a genesis does not have. The bounds of guessing were
+/// chosen on the first; the others show what they are worth elsewhere.
+const BLOCKS: [u64; 4] = [24_628_608, 24_628_607, 22_244_135, 19_932_148];
 
 fn binary() -> Option<PathBuf> {
     let path = std::env::var_os("ANVIL").map_or_else(
@@ -106,29 +107,27 @@ impl Anvil {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_real_block_is_replayed_from_a_cold_node_in_a_handful_of_round_trips() {
-    let (Some(binary), Some(archive)) = (binary(), fixtures::archive()) else { return };
-    let file = fixtures::json(&archive.join(BLOCK));
+/// The same block, read from a cold node at every depth: one by one, as the block names it, and guessed.
+async fn depths(binary: &Path, archive: &Path, number: u64) -> [ColdBlock; 3] {
+    let file = fixtures::json(&archive.join(format!("ethereum/{number}.json.zst")));
     let with_witness = fixtures::block(&file);
     let expected = replay_witness(&with_witness, &Watch::everything(no_views())).unwrap();
     assert_eq!(expected.mismatches, []);
-    let anvil = Anvil::start(&binary, &genesis(&file));
+    let anvil = Anvil::start(binary, &genesis(&file));
     let block = anvil.on_genesis(&with_witness).await;
     let rules = || Rules::new(ChainId(1), None).unwrap();
-
     let mut totals = Vec::new();
     for depth in [ReadAhead::Off, ReadAhead::Named, ReadAhead::Guessed] {
         let report = cold(anvil.provider.clone(), rules(), &[Arc::clone(&block)], depth).await.unwrap();
         let total = report.total();
         println!(
-            "{depth:?}: {} cold reads, {} round trips ({} per 1,000 transactions), hits {} permille, {} us: {:?}",
+            "MEASURED: block {number} ({} transactions), {depth:?}: {} cold reads, {} round trips ({} per 1,000 \
+             transactions), hits {} permille",
+            total.transactions,
             total.cold_reads_per_block(),
             total.reads.round_trips,
             total.round_trips_per_1000_transactions(),
             total.hit_permille(),
-            total.elapsed_ns / 1_000,
-            total.reads,
         );
         assert_eq!(total.mismatches, 0);
         totals.push(total);
@@ -137,14 +136,21 @@ async fn a_real_block_is_replayed_from_a_cold_node_in_a_handful_of_round_trips()
         assert_eq!(replay.gas_used, expected.gas_used);
         assert_eq!(format!("{:?}", replay.executions), format!("{:?}", expected.executions));
     }
-    let [off, named, guessed]: [ColdBlock; 3] = totals.try_into().unwrap();
-    assert!(off.reads.round_trips > 1_000, "{off:?}");
-    assert_eq!(off.reads.hits(), 0);
-    assert!(named.reads.round_trips < off.reads.round_trips);
-    assert!(guessed.reads.round_trips * 30 < off.reads.round_trips, "{guessed:?}");
-    assert!(guessed.hit_permille() > 980, "{guessed:?}");
-    assert!(
-        guessed.reads.cold() * 100 <= off.reads.cold() * 115,
-        "guesses ask for little that is not needed: {guessed:?}"
-    );
+    totals.try_into().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn real_blocks_are_replayed_from_a_cold_node_in_a_handful_of_round_trips() {
+    let (Some(binary), Some(archive)) = (binary(), fixtures::archive()) else { return };
+    for number in BLOCKS {
+        let [off, named, guessed] = depths(&binary, &archive, number).await;
+        assert_eq!(off.reads.hits(), 0);
+        assert!(named.reads.round_trips < off.reads.round_trips, "block {number}");
+        assert!(guessed.hit_permille() > 980, "block {number}: {guessed:?}");
+        assert!(guessed.reads.round_trips * 15 < off.reads.round_trips, "block {number}: {guessed:?}");
+        assert!(
+            guessed.reads.cold() * 100 <= off.reads.cold() * 115,
+            "block {number}: guesses ask for little that is not needed: {guessed:?}"
+        );
+    }
 }
