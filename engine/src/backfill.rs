@@ -59,8 +59,7 @@ pub async fn backfill(
     let quiet = Config { signers: Vec::new(), channels: Vec::new(), ..config.clone() };
     let nodes = node::open_range(&quiet, StartAt::Block(first), last).await?;
     let log: Arc<dyn EventLog> = Arc::new(SqliteLog::in_memory().await?);
-    let mut engine =
-        Engine::open(&quiet, nodes.provider.clone(), Arc::clone(&log), Box::new(|_, _| {})).await?;
+    let mut engine = Engine::open(&quiet, nodes.provider.clone(), Arc::clone(&log), Box::new(|_| {})).await?;
     let (mut source, mut blocks, mut failures) = (nodes.source, 0u64, 0u32);
     loop {
         let update = match source.advance(engine.cursor()).await {

@@ -58,13 +58,22 @@ impl Engine {
     /// Asks the nodes about the newest judged block, and holds or releases the chain.
     async fn consult(&mut self) -> Result<(), EngineError> {
         let (Some(quorum), Some(head)) = (&self.quorum, self.cursor.head()) else { return Ok(()) };
+        // A single node has nobody to disagree with. It is asked all the same where a hold stands that several nodes
+        // caused: whoever leaves only one of them in the configuration has decided between them.
+        if quorum.size() == 1 && self.hold_reason().is_none() {
+            return Ok(());
+        }
         match (quorum.check(head.number, head.hash).await, self.hold_reason().is_some()) {
             (Verdict::Split { answers }, false) => {
                 let why = format!("nodes disagree on block {}: {}", head.number, listed(&answers));
                 self.tell_chain(ChainEvent::Held { why }).await
             }
-            (Verdict::Agreed { .. } | Verdict::Single { .. }, true) => {
+            (Verdict::Agreed { .. }, true) => {
                 let why = format!("the nodes agree on block {}", head.number);
+                self.tell_chain(ChainEvent::Released { why }).await
+            }
+            (Verdict::Single { .. }, true) => {
+                let why = format!("one node is configured now, and it has block {}", head.number);
                 self.tell_chain(ChainEvent::Released { why }).await
             }
             (Verdict::TooFew { answered, needed }, _) => Err(EngineError::Refused(format!(
@@ -75,6 +84,14 @@ impl Engine {
                 Ok(())
             }
         }
+    }
+
+    /// Records that nobody judges the blocks of this chain from now on, which people are told.
+    ///
+    /// # Errors
+    /// [`EngineError`] where the log fails.
+    pub(crate) async fn halt(&mut self, why: String) -> Result<(), EngineError> {
+        self.tell_chain(ChainEvent::Halted { why }).await
     }
 
     async fn tell_chain(&mut self, event: ChainEvent) -> Result<(), EngineError> {

@@ -10,7 +10,7 @@ use cordon_model::log::{
     Actor, Append, Batch, Body, ChainEvent, Cursor, EventLog, FORMAT_VERSION, LogError, Record, Stored,
     StreamId,
 };
-use cordon_model::notice::OutboxEvent;
+use cordon_model::notice::{Notice, OutboxEvent};
 use cordon_model::units::{ChainId, IncidentId};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -99,8 +99,17 @@ struct Tracked {
     version: u64,
 }
 
-/// Told of every incident record after it is durable.
-pub type Observer = Box<dyn FnMut(&Incident, &Record) + Send + Sync>;
+/// Something that is in the log now.
+#[derive(Debug, Clone, Copy)]
+pub enum News<'a> {
+    /// A record of an incident, and the incident as it stands after it.
+    Incident(&'a Incident, &'a Record),
+    /// What people are told of the chain itself, one or more notices of one batch.
+    Chain(&'a [Notice]),
+}
+
+/// Told of everything that is durable.
+pub type Observer = Box<dyn FnMut(News<'_>) + Send + Sync>;
 
 /// See the module.
 pub struct Journal {
@@ -215,7 +224,7 @@ impl Journal {
         }
         tracked.incident = next(Some(tracked.incident.clone()), event)?;
         tracked.version = stored.version;
-        (self.observer)(&tracked.incident, &stored.record);
+        (self.observer)(News::Incident(&tracked.incident, &stored.record));
         Ok(true)
     }
 
@@ -261,14 +270,15 @@ impl Journal {
             }
             batch.appends.push(Append { stream: StreamId::incident(id), expected_version, records });
         }
-        let mut after = self.chain.clone();
+        let (mut after, mut of_chain) = (self.chain.clone(), Vec::new());
         for (event, number) in entries.chain.iter().zip(self.chain_records.saturating_add(1)..) {
             let standing: Vec<_> = after.alarms.values().cloned().collect();
-            notices.extend(cordon_decide::chain_notices(self.chain_id, event, number, &standing));
+            of_chain.extend(cordon_decide::chain_notices(self.chain_id, event, number, &standing));
             after.apply(event);
         }
         let outbox: Vec<Record> = notices
             .into_iter()
+            .chain(of_chain.iter().cloned())
             .map(|notice| engine_record(stamp, Body::Outbox(OutboxEvent::Queued { notice })))
             .collect();
         let chain: Vec<Record> =
@@ -278,7 +288,10 @@ impl Journal {
         self.incidents.extend(changed);
         (self.chain, self.chain_records) = (after, self.chain_records.saturating_add(added));
         for (incident, record) in &told {
-            (self.observer)(incident, record);
+            (self.observer)(News::Incident(incident, record));
+        }
+        if !of_chain.is_empty() {
+            (self.observer)(News::Chain(&of_chain));
         }
         Ok(())
     }

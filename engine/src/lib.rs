@@ -37,6 +37,6 @@ pub use engine::{Engine, Event};
 pub use error::{EngineError, Kind};
 pub use fix::Candidate;
 pub use history::{HISTORY_BLOCKS_MAX, History, Past};
-pub use journal::{Entries, Entry, Journal, JournalError, Observer, Stamp};
+pub use journal::{Entries, Entry, Journal, JournalError, News, Observer, Stamp};
 pub use payback::{PaybackOrder, Settlement};
 pub use verify_command::{FixRequest, verify_fix};

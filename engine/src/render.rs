@@ -8,6 +8,7 @@ use cordon_model::allocation::Allocation;
 use cordon_model::finding::{Evidence, Finding};
 use cordon_model::incident::IncidentEvent;
 use cordon_model::lane::LaneEvent;
+use cordon_model::notice::Notice;
 use cordon_model::plan::{Plan, Receipt, Verification};
 use cordon_model::protocol::Protocol;
 use cordon_model::remedy::{HonestDifference, Remedy, Verdict};
@@ -48,6 +49,23 @@ impl Names {
     pub fn apply(&self, text: &str) -> String {
         self.known.iter().fold(text.to_owned(), |text, (address, name)| text.replace(address, name))
     }
+}
+
+/// Notices of a chain, each title once however many people it goes to.
+#[must_use]
+pub(crate) fn notices(notices: &[Notice], names: &Names) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut told: Vec<(&str, &[String])> = Vec::new();
+    for notice in notices {
+        let matter = (notice.title.as_str(), notice.lines.as_slice());
+        if told.contains(&matter) {
+            continue;
+        }
+        told.push(matter);
+        lines.push(names.apply(&plain(&notice.title)));
+        lines.extend(notice.lines.iter().map(|line| format!("    {}", names.apply(&plain(line)))));
+    }
+    lines
 }
 
 /// Escapes control characters, so that text from a chain cannot move the cursor or start a new line.

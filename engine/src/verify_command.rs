@@ -71,7 +71,7 @@ pub async fn verify_fix(configs: &[Config], request: &FixRequest) -> Result<Reme
     let Nodes { mut source, provider, .. } = node::open(config, StartAt::Head).await?;
     // Judging a fix signs nothing, so no key is opened for it.
     let keyless = Config { signers: Vec::new(), ..config.clone() };
-    let mut engine = Engine::open(&keyless, provider.clone(), log, Box::new(|_, _| {})).await?;
+    let mut engine = Engine::open(&keyless, provider.clone(), log, Box::new(|_| {})).await?;
     // Only the attack, honest use before it, and the newest block are needed, however long ago it was.
     let attacked = dossier.incident.findings.iter().map(|finding| finding.tx.block.number);
     if let (Some(first), Some(last)) = (attacked.clone().min(), attacked.max()) {

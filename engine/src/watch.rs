@@ -29,11 +29,21 @@ const PAUSE_FIRST: Duration = Duration::from_millis(250);
 /// Longest pause after failures of the node: one slot of Ethereum.
 const PAUSE_MAX: Duration = Duration::from_secs(12);
 
-/// How often an outbox looks for notices: people do not notice a quarter of a second.
+/// How often an outbox looks for notices without being called: people who decide on the command line queue theirs from
+/// another process, and do not notice a quarter of a second.
 const OUTBOX_PERIOD: Duration = Duration::from_millis(250);
 
 /// Tells a person something, one line.
 type Say = Arc<dyn Fn(String) + Send + Sync>;
+
+/// What the chains have in common, and nothing else.
+#[derive(Clone)]
+struct Shared {
+    log: Arc<dyn EventLog>,
+    say: Say,
+    /// Rung when notices may have been queued, so that an outbox does not wait for its next look.
+    bell: Sender<()>,
+}
 
 /// Why a chain is no longer watched.
 #[derive(Debug)]
@@ -65,9 +75,12 @@ pub async fn watch(
     let outboxes = ChannelConfig::build_all(&first.channels, &cordon_notify::environment)?;
     let log: Arc<dyn EventLog> = Arc::new(SqliteLog::open(&first.store).await?);
     let (ended, over) = channel(false);
+    let (bell, rung) = channel(());
     let deliveries: Vec<_> = outboxes
         .into_iter()
-        .map(|outbox| tokio::spawn(deliver(Outbox::new(outbox), Arc::clone(&log), over.clone())))
+        .map(|outbox| {
+            tokio::spawn(deliver(Outbox::new(outbox), Arc::clone(&log), rung.clone(), over.clone()))
+        })
         .collect();
     let mut chains = JoinSet::new();
     for config in configs {
@@ -78,28 +91,24 @@ pub async fn watch(
             _ => Arc::new(move |line| said(format!("chain {id}: {line}"))),
         };
         let patient = configs.len() > 1;
-        chains.spawn(follow::run(config.clone(), patient, Arc::clone(&log), tell, stop.clone()));
+        let shared = Shared { log: Arc::clone(&log), say: tell, bell: bell.clone() };
+        chains.spawn(follow::run(config.clone(), patient, shared, stop.clone()));
     }
-    let outcome = attend(&mut chains, &say).await;
+    let outcome = attend(&mut chains).await;
     chains.shutdown().await;
     end(ended, deliveries).await;
     outcome
 }
 
 /// Waits for the chains to end. What cannot begin, and a log that fails, ends all of them.
-async fn attend(chains: &mut JoinSet<Ended>, say: &Say) -> Result<(), EngineError> {
+async fn attend(chains: &mut JoinSet<Ended>) -> Result<(), EngineError> {
     let mut halted = None;
     while let Some(ended) = chains.join_next().await {
         match ended {
             Ok(Ended::Done) => {}
             Ok(Ended::AtStart(error)) => return Err(error),
             Ok(Ended::Halted(error)) if error.is_of_the_log() => return Err(error),
-            Ok(Ended::Halted(error)) => {
-                if !chains.is_empty() {
-                    say(format!("halted: {}", chain(&error)));
-                }
-                halted = Some(error);
-            }
+            Ok(Ended::Halted(error)) => halted = Some(error),
             Err(error) => tracing::error!(%error, "a chain's task did not end well"),
         }
     }
@@ -116,9 +125,16 @@ async fn end(ended: Sender<bool>, deliveries: Vec<tokio::task::JoinHandle<()>>) 
 }
 
 /// Delivers notices of one channel at its own pace, until the engine has ended and the queue was tried once more.
-async fn deliver(mut outbox: Outbox, log: Arc<dyn EventLog>, mut over: Receiver<bool>) {
+async fn deliver(
+    mut outbox: Outbox,
+    log: Arc<dyn EventLog>,
+    mut rung: Receiver<()>,
+    mut over: Receiver<bool>,
+) {
     loop {
         let last = *over.borrow();
+        // What is queued while the outbox is being emptied rings once more.
+        rung.mark_unchanged();
         let clock_s = unix_now_s();
         if let Err(error) = outbox.drain(log.as_ref(), Moment { clock_s, at_s: clock_s, at_block: 0 }).await {
             tracing::warn!(channel = outbox.channel_name(), error = %chain(&error), "outbox");
@@ -128,6 +144,8 @@ async fn deliver(mut outbox: Outbox, log: Arc<dyn EventLog>, mut over: Receiver<
         }
         tokio::select! {
             changed = over.changed() => if changed.is_err() { return },
+            // The watch itself holds the bell until it is over.
+            Ok(()) = rung.changed() => {}
             () = tokio::time::sleep(OUTBOX_PERIOD) => {}
         }
     }

@@ -43,7 +43,7 @@ impl ChainState {
         match event {
             // What joined in a block that left the chain never existed.
             ChainEvent::Reverted { block } => self.followed.retain(|followed| followed.block != *block),
-            ChainEvent::ReplayMismatch { .. } => {}
+            ChainEvent::ReplayMismatch { .. } | ChainEvent::Halted { .. } => {}
             ChainEvent::Finality { safe, finalized } => (self.safe, self.finalized) = (*safe, *finalized),
             ChainEvent::AlarmRaised { alarm } => {
                 let key = (alarm.signal.kind(), alarm.signal.subject());

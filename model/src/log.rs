@@ -159,6 +159,11 @@ pub enum ChainEvent {
         /// Why.
         why: String,
     },
+    /// Nobody judges the blocks of this chain until Cordon is started again.
+    Halted {
+        /// What cannot be overcome without a person.
+        why: String,
+    },
     /// A contract joined a protocol: made by its factory, or the code behind its proxy.
     Followed {
         /// Protocol.

@@ -9,6 +9,7 @@ use super::tell::DrillEvent;
 use crate::config::Config;
 use crate::engine::{Engine, Event};
 use crate::error::EngineError;
+use crate::journal::News;
 use crate::render::{self, Names};
 use alloy_primitives::{Address, B256, keccak256};
 use cordon_ingest::sources::json_rpc;
@@ -134,7 +135,8 @@ impl Stage {
         following.start = StartAt::Block(world.facts().start_block);
         let heard = Heard::default();
         let hearing = Arc::clone(&heard);
-        let observer = Box::new(move |incident: &Incident, record: &Record| {
+        let observer = Box::new(move |news: News<'_>| {
+            let News::Incident(incident, record) = news else { return };
             hearing.lock().unwrap_or_else(PoisonError::into_inner).push((incident.clone(), record.clone()));
         });
         let mut engine = Engine::open(&config, provider.clone(), Arc::clone(&log), observer).await?;

@@ -7,12 +7,11 @@ use super::foresight;
 use super::lookout;
 use super::open::{self, stopped};
 use super::restore::restore;
-use super::{Ended, PAUSE_FIRST, PAUSE_MAX, Say};
+use super::{Ended, PAUSE_FIRST, PAUSE_MAX, Shared};
 use crate::config::Config;
 use crate::engine::{Engine, Event, Scene};
 use crate::error::{EngineError, chain};
 use cordon_ingest::{Advance, ChainSource, JsonRpc, Pending};
-use cordon_model::log::EventLog;
 use cordon_model::network::observation::Observation;
 use std::sync::Arc;
 use tokio::sync::watch::Receiver;
@@ -28,33 +27,31 @@ struct Begun {
 }
 
 /// Watches one chain until `stop` says so or it cannot be followed.
-pub(super) async fn run(
-    config: Config,
-    patient: bool,
-    log: Arc<dyn EventLog>,
-    say: Say,
-    mut stop: Receiver<bool>,
-) -> Ended {
-    let mut begun = match begin(&config, patient, log, &say, &mut stop).await {
+pub(super) async fn run(config: Config, patient: bool, shared: Shared, mut stop: Receiver<bool>) -> Ended {
+    let mut begun = match begin(&config, patient, &shared, &mut stop).await {
         Ok(Some(begun)) => begun,
         Ok(None) => return Ended::Done,
         Err(error) => return Ended::AtStart(error),
     };
     match follow(&mut begun, stop).await {
         Ok(()) => Ended::Done,
-        Err(error) => Ended::Halted(error),
+        Err(error) if error.is_of_the_log() => Ended::Halted(error),
+        Err(error) => match begun.engine.halt(chain(&error)).await {
+            Ok(()) => Ended::Halted(error),
+            Err(failed) => Ended::Halted(failed),
+        },
     }
 }
 
 async fn begin(
     config: &Config,
     patient: bool,
-    log: Arc<dyn EventLog>,
-    say: &Say,
+    shared: &Shared,
     stop: &mut Receiver<bool>,
 ) -> Result<Option<Begun>, EngineError> {
+    let say = &shared.say;
     let Some(nodes) = open::nodes(config, patient, say, stop).await? else { return Ok(None) };
-    let mut engine = open::engine(config, &nodes, log, say).await?;
+    let mut engine = open::engine(config, &nodes, shared).await?;
     engine.survey().await?;
     restore(config, &mut engine, nodes.provider.clone()).await?;
     let next = engine.cursor().head().map(|head| format!("block {}", head.number.saturating_add(1)));

@@ -3,14 +3,13 @@
 //! In: a configuration. Out: a source and an engine that stand where the log says. Must never: open keys or the log
 //! before the node has answered as the configured chain.
 
-use super::{PAUSE_FIRST, PAUSE_MAX, Say};
+use super::{PAUSE_FIRST, PAUSE_MAX, Say, Shared};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::error::{EngineError, chain};
-use crate::journal::Observer;
+use crate::journal::{News, Observer};
 use crate::node::{self, Nodes};
 use crate::render::{self, Names};
-use cordon_model::log::EventLog;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::watch::Receiver;
@@ -54,24 +53,24 @@ pub(super) async fn stopped(stop: &mut Receiver<bool>) {
 }
 
 /// The engine of the chain, standing where the log says.
-pub(super) async fn engine(
-    config: &Config,
-    nodes: &Nodes,
-    log: Arc<dyn EventLog>,
-    say: &Say,
-) -> Result<Engine, EngineError> {
-    let observer = observer(Arc::clone(say), Names::of(&config.protocols));
-    let engine = Engine::open(config, nodes.provider.clone(), log, observer).await?;
+pub(super) async fn engine(config: &Config, nodes: &Nodes, shared: &Shared) -> Result<Engine, EngineError> {
+    let observer = observer(shared, Names::of(&config.protocols));
+    let engine = Engine::open(config, nodes.provider.clone(), Arc::clone(&shared.log), observer).await?;
     let monitors = config.chain.network.build(config.chain.timing)?;
-    let engine = engine.with_reports(&config.reports).with_monitors(monitors);
-    // A single node has nobody to disagree with.
-    Ok(if config.chain.nodes.len() > 1 { engine.with_quorum(nodes.quorum.clone()) } else { engine })
+    Ok(engine.with_reports(&config.reports).with_monitors(monitors).with_quorum(nodes.quorum.clone()))
 }
 
-/// Tells people of every record, and of every change of state.
-fn observer(say: Say, names: Names) -> Observer {
+/// Tells people of every record, of every change of state, and of what happens to the chain itself. Rings the bell of the
+/// outboxes.
+fn observer(shared: &Shared, names: Names) -> Observer {
+    let (say, bell) = (Arc::clone(&shared.say), shared.bell.clone());
     let mut states = BTreeMap::new();
-    Box::new(move |incident, record| {
+    Box::new(move |news| {
+        bell.send_replace(());
+        let (incident, record) = match news {
+            News::Incident(incident, record) => (incident, record),
+            News::Chain(notices) => return render::notices(notices, &names).into_iter().for_each(&*say),
+        };
         let cordon_model::log::Body::Incident(event) = &record.body else { return };
         let (title, lines) = render::event(event);
         say(format!("block {} {}: {}", record.at_block, incident.id, names.apply(&title)));

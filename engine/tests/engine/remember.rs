@@ -4,7 +4,7 @@ use crate::node::{self, Node};
 use crate::watchtower::{Grants, Tower};
 use alloy_json_rpc::RequestPacket;
 use alloy_transport::{TransportErrorKind, TransportFut};
-use cordon_engine::{Engine, Event};
+use cordon_engine::{Engine, Event, News};
 use cordon_ingest::sources::json_rpc;
 use cordon_ingest::{Advance, ChainSource as _, JsonRpc};
 use cordon_model::plan::Purpose;
@@ -50,7 +50,7 @@ async fn restarted_with_a_hiccup_at(at: i64) -> bool {
     let left = Arc::new(AtomicI64::new(i64::MAX));
     let line = Hiccup { inner: tower.chain().transport(), left: Arc::clone(&left) };
     let (provider, log) = (node::provider(line), tower.open_log().await);
-    let silent = Box::new(|_: &_, _: &_| {});
+    let silent = Box::new(|_: News<'_>| {});
     let mut engine = Engine::open(&tower.config, provider.clone(), log, silent).await.unwrap();
     left.store(at, Ordering::SeqCst);
     cordon_engine::watch::restore(&tower.config, &mut engine, provider.clone()).await.unwrap();

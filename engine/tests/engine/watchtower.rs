@@ -126,7 +126,7 @@ impl Tower {
     /// Records something in a person's name, as a process of its own beside the one that watches.
     pub(crate) async fn record_as_a_person(&self, incident: IncidentId, event: IncidentEvent) {
         let (log, channels) = (self.open_log().await, [CHANNEL.to_owned()]);
-        let journal = Journal::open(log, self.chain_id(), &channels, Box::new(|_, _| {})).await;
+        let journal = Journal::open(log, self.chain_id(), &channels, Box::new(|_| {})).await;
         let entry = Entry::person("on call", "looked at it", event);
         let stamp = Stamp { at_s: 0, at_block: self.chain().head().number };
         journal.unwrap().append(stamp, Entries::of(incident, vec![entry])).await.unwrap();
@@ -263,7 +263,7 @@ impl Watch {
         let start = tower.config.chain.start_block.unwrap();
         let source = JsonRpc::from_provider(provider.clone(), tower.source_config(start));
         let engine =
-            Engine::open(&tower.config, provider.clone(), Arc::clone(&log), Box::new(|_, _| {})).await?;
+            Engine::open(&tower.config, provider.clone(), Arc::clone(&log), Box::new(|_| {})).await?;
         let inbox = Inbox { delivered: Arc::clone(&tower.delivered) };
         let outbox = Outbox::new(Box::new(inbox));
         Ok(Self { engine, log, fuse: Fuse::solid(), outage, provider, source, outbox })

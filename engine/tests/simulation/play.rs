@@ -14,7 +14,6 @@ use alloy_primitives::{Address, B256, keccak256};
 use cordon_engine::{Engine, EngineError, Event};
 use cordon_ingest::sources::json_rpc;
 use cordon_ingest::{Advance, ChainSource as _, JsonRpc, StartAt};
-use cordon_model::incident::Incident;
 use cordon_model::log::EventLog;
 use cordon_model::notice::Notice;
 use cordon_model::units::BlockRef;
@@ -215,7 +214,7 @@ impl Play {
         log: &Arc<dyn EventLog>,
         provider: &alloy_provider::DynProvider,
     ) -> Result<Engine, EngineError> {
-        let silent = Box::new(|_: &Incident, _: &cordon_model::log::Record| {});
+        let silent = Box::new(|_: cordon_engine::News<'_>| {});
         let mut engine = Engine::open(&self.tower.config, provider.clone(), Arc::clone(log), silent).await?;
         cordon_engine::watch::restore(&self.tower.config, &mut engine, provider.clone()).await?;
         Ok(engine)

@@ -71,7 +71,7 @@ fn every_kind_of_record_has_a_sample() {
 }
 
 /// Number of names that [`kind`] can give.
-const KINDS: usize = 38;
+const KINDS: usize = 39;
 
 /// Names a record's kind. Without a wildcard on purpose: a new kind does not compile until it has a name here, and
 /// then the test above wants a sample of it.
@@ -121,6 +121,7 @@ fn kind(body: &Body) -> &'static str {
             ChainEvent::AlarmCleared { .. } => "alarm cleared",
             ChainEvent::Held { .. } => "held",
             ChainEvent::Released { .. } => "released",
+            ChainEvent::Halted { .. } => "halted",
             ChainEvent::Followed { .. } => "followed",
         },
     }
@@ -135,6 +136,7 @@ fn chain_events() -> Vec<ChainEvent> {
         ChainEvent::AlarmCleared { kind: SignalKind::OracleStall, subject: Some(address(0xfe)) },
         ChainEvent::Held { why: "nodes disagree at block 18000000".to_owned() },
         ChainEvent::Released { why: "nodes agree".to_owned() },
+        ChainEvent::Halted { why: "the chain left everything that is remembered".to_owned() },
     ];
     let because = [FollowReason::CreatedBy(address(0xfa)), FollowReason::ImplementationOf(address(0xbb))];
     events.extend(because.map(|because| ChainEvent::Followed {

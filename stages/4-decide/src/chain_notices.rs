@@ -28,6 +28,11 @@ pub fn chain_notices(
         let id = NoticeId::derive(&parts);
         Notice { id, incident: None, protocol: None, chain_id, severity, audience, title, lines }
     };
+    let to_both = |occasion: &[&str], severity, title: &str, lines: Vec<String>| {
+        [Audience::Responders, Audience::Signers]
+            .map(|audience| tell(occasion, audience, severity, title.to_owned(), lines.clone()))
+            .to_vec()
+    };
     match event {
         ChainEvent::AlarmRaised { alarm } => raised(alarm, standing)
             .into_iter()
@@ -41,24 +46,20 @@ pub fn chain_notices(
             vec![tell(&["cleared", &once], Audience::Responders, Severity::Low, title, Vec::new())]
         }
         ChainEvent::Held { why } => {
-            let title = "Cordon sends nothing on this chain".to_owned();
-            let lines = vec![
-                why.clone(),
-                "attacks are still detected; what would contain them waits for a person".to_owned(),
-            ];
-            [Audience::Responders, Audience::Signers]
-                .map(|audience| {
-                    tell(&["held", &once], audience, Severity::High, title.clone(), lines.clone())
-                })
-                .to_vec()
+            let then = "attacks are still detected; what would contain them waits for a person";
+            let lines = vec![why.clone(), then.to_owned()];
+            to_both(&["held", &once], Severity::High, "Cordon sends nothing on this chain", lines)
         }
         ChainEvent::Released { why } => {
-            let title = "Cordon sends on this chain again".to_owned();
-            [Audience::Responders, Audience::Signers]
-                .map(|audience| {
-                    tell(&["released", &once], audience, Severity::Medium, title.clone(), vec![why.clone()])
-                })
-                .to_vec()
+            let title = "Cordon sends on this chain again";
+            to_both(&["released", &once], Severity::Medium, title, vec![why.clone()])
+        }
+        ChainEvent::Halted { why } => {
+            let then = "no attack on it is detected, and nothing is contained, until Cordon is started again";
+            let lines = vec![why.clone(), then.to_owned()];
+            // The same obstacle met again after a restart is the same occasion: a supervisor that restarts for ever must
+            // not page for ever.
+            to_both(&["halted", why], Severity::Critical, "Cordon no longer watches this chain", lines)
         }
         ChainEvent::ReplayMismatch { block, what } => {
             // While the alarm stands people know; the single blocks are in the log.
@@ -326,6 +327,20 @@ mod tests {
             [(Severity::High, Audience::Responders), (Severity::High, Audience::Signers)]
         );
         assert_eq!(held[0].lines[0], "nodes disagree at block 7");
+    }
+
+    #[test]
+    fn a_chain_that_nobody_watches_is_told_once_however_often_it_is_started() {
+        let event = ChainEvent::Halted { why: "a reorganisation beyond memory".to_owned() };
+        let (first, again) = (told(&event, 1), told(&event, 9));
+        assert_eq!(
+            routes(&first),
+            [(Severity::Critical, Audience::Responders), (Severity::Critical, Audience::Signers)]
+        );
+        assert_eq!(first[0].lines[0], "a reorganisation beyond memory");
+        assert_eq!((first[0].id, first[1].id), (again[0].id, again[1].id));
+        let other = ChainEvent::Halted { why: "another".to_owned() };
+        assert_ne!(told(&other, 1)[0].id, first[0].id);
     }
 
     #[test]

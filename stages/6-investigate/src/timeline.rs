@@ -83,6 +83,7 @@ fn chain_event(event: &ChainEvent, labels: &Labels) -> String {
         }
         ChainEvent::Held { why } => format!("stopped sending on this chain: {}", plain(why)),
         ChainEvent::Released { why } => format!("allowed sending on this chain again: {}", plain(why)),
+        ChainEvent::Halted { why } => format!("stopped judging the blocks of this chain: {}", plain(why)),
         ChainEvent::Followed { protocol, contract, block, because } => {
             let because = match because {
                 FollowReason::CreatedBy(factory) => format!("created by {}", labels.full(*factory)),

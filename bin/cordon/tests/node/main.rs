@@ -135,6 +135,29 @@ async fn killed_at_any_moment_it_neither_forgets_nor_signs_twice() {
 }
 
 #[tokio::test]
+async fn a_chain_that_left_everything_remembered_ends_the_watch_and_people_are_told() {
+    let Some(binary) = binary() else { return };
+    let node = Anvil::start(&binary);
+    let market = Market::deploy(&node).await;
+    let (start, url) = (node.block_number().await, format!("ws://127.0.0.1:{}", node.port));
+    let snapshot = node.rpc("evm_snapshot", json!([])).await;
+    // More blocks than the cursor remembers (256).
+    node.rpc("anvil_mine", json!([300])).await;
+    market.strike(&node).await;
+    node.mine().await;
+    let mut watch = Watch::start(&market, &url, start, "observe-only");
+    watch.await_line("detected").await;
+    node.rpc("evm_revert", json!([snapshot])).await;
+    node.rpc("anvil_mine", json!([310, 3])).await;
+    let code = watch.ended().await;
+    let told = watch.log_text();
+    assert_ne!(code, Some(0), "{told}");
+    let words = "Cordon no longer watches this chain";
+    assert!(told.lines().any(|line| line == words), "{told}");
+    assert!(told.lines().any(|line| line == format!("[CRITICAL] {words}")), "{told}");
+}
+
+#[tokio::test]
 async fn a_node_of_another_chain_and_a_wrong_password_are_named() {
     let Some(binary) = binary() else { return };
     let node = Anvil::start(&binary);

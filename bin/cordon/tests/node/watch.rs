@@ -26,8 +26,7 @@ pub(crate) struct Prepared {
 impl Prepared {
     /// Changes the configuration.
     pub(crate) fn edit_config(&self, edit: impl Fn(String) -> String) {
-        let path = self.folder.path().join("cordon.toml");
-        std::fs::write(&path, edit(std::fs::read_to_string(&path).unwrap())).unwrap();
+        edit_config(&self.folder, edit);
     }
 
     /// Runs another command in the folder.
@@ -69,6 +68,11 @@ fn cordon(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cordon"));
     command.current_dir(folder).env("CORDON_TEST_PASSWORD", PASSWORD);
     command
+}
+
+fn edit_config(folder: &TempDir, edit: impl Fn(String) -> String) {
+    let path = folder.path().join("cordon.toml");
+    std::fs::write(&path, edit(std::fs::read_to_string(&path).unwrap())).unwrap();
 }
 
 fn spawn(folder: &Path) -> (Child, Receiver<String>) {
@@ -143,6 +147,23 @@ impl Watch {
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        // What it had printed; the lines end with the process.
+        self.seen.extend(self.lines.iter());
+    }
+
+    /// Changes the configuration, for the next start.
+    pub(crate) fn edit_config(&self, edit: impl Fn(String) -> String) {
+        edit_config(&self.folder, edit);
+    }
+
+    /// Waits until it ends by itself, and returns its exit code.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
+        let start = Instant::now();
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(start.elapsed() < PATIENCE, "the process does not end");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.child.wait().unwrap().code()
     }
 
     /// Starts it again on the same folder.
@@ -154,12 +175,7 @@ impl Watch {
     pub(crate) async fn interrupt(&mut self) {
         let status = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
-        let start = Instant::now();
-        while self.child.try_wait().unwrap().is_none() {
-            assert!(start.elapsed() < PATIENCE, "the process does not end on SIGINT");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        assert_eq!(self.child.wait().unwrap().code(), Some(0), "an interrupt is an ordinary end");
+        assert_eq!(self.ended().await, Some(0), "an interrupt is an ordinary end");
     }
 
     /// All that was printed so far.
