@@ -236,10 +236,16 @@ pub(crate) fn plain_evm(db: Db, env: BlockEnv, cfg: CfgEnv, rules: &BlockRules) 
     let context: RecordedContext =
         Context::mainnet().with_db(db).with_cfg(cfg).with_block(env).with_chain(Recorder::default());
     let mut evm = context.build_mainnet();
-    if let Some(fork) = rules.op_fork {
-        evm.precompiles = EthPrecompiles { precompiles: precompiles(fork), spec: rules.spec };
+    if let Some(precompiles) = own_precompiles(rules) {
+        evm.precompiles = precompiles;
     }
     evm
+}
+
+/// The precompiled contracts of a chain that has not Ethereum's. The EVM keeps them as long as its hardfork stays.
+pub(crate) fn own_precompiles(rules: &BlockRules) -> Option<EthPrecompiles> {
+    let precompiles = precompiles(rules.op_fork?);
+    Some(EthPrecompiles { precompiles, spec: rules.spec })
 }
 
 /// Largest gas limit that a transaction of a block may have: the block's own, or the cap of EIP-7825.
@@ -258,6 +264,10 @@ pub(crate) fn configuration(rules: &BlockRules, mode: Mode) -> CfgEnv {
             cfg.disable_nonce_check = true;
             cfg.disable_base_fee = true;
             cfg.disable_eip3607 = true;
+            if rules.profile == ChainProfile::Optimism {
+                // Deposits are exempt from the cap of EIP-7825, and others have met it.
+                cfg.tx_gas_limit_cap = Some(u64::MAX);
+            }
         }
         (Mode::Simulated, _) => {
             cfg.disable_fee_charge = true;

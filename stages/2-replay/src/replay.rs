@@ -318,8 +318,8 @@ fn header_of(block: &Block) -> Block {
 mod tests {
     use super::*;
     use crate::watch::no_views;
-    use alloy_primitives::{Address, Bloom};
-    use cordon_model::block::{Withdrawal, Witness, WitnessAccount};
+    use alloy_primitives::{Address, Bloom, Bytes};
+    use cordon_model::block::{PostedSize, RollupPart, Transaction, Withdrawal, Witness, WitnessAccount};
     use revm::Database as _;
 
     const VALIDATOR: Address = Address::repeat_byte(0x77);
@@ -373,6 +373,44 @@ mod tests {
         assert!(!may_carry(&mainnet.resolve(15_537_393, 1_663_224_161), &block, &replayed));
         let linea = mainnet.with_profile(ChainProfile::Linea);
         assert!(!may_carry(&linea.resolve(block.number, block.timestamp_s), &block, &replayed));
+    }
+
+    #[test]
+    fn state_of_the_op_stack_is_carried_where_every_fee_is_known() {
+        let (mut block, replayed) = (empty_block(), BlockReplay::default());
+        block.timestamp_s = CANYON_TIME_S + 2;
+        let rules = Rules::new(ChainId(10), None).unwrap().resolve(block.number, block.timestamp_s);
+        assert!(may_carry(&rules, &block, &replayed));
+        let deposit = Transaction { rollup: RollupPart::Deposit { mint_wei: U256::ZERO }, ..nothing() };
+        block.transactions = vec![deposit, nothing()];
+        assert!(!may_carry(&rules, &block, &replayed));
+        block.transactions[1].rollup = RollupPart::Posted(PostedSize::default());
+        assert!(may_carry(&rules, &block, &replayed));
+        // The block that activates Canyon receives a contract from nowhere.
+        block.timestamp_s = CANYON_TIME_S;
+        assert!(!may_carry(&rules, &block, &replayed));
+    }
+
+    fn nothing() -> Transaction {
+        Transaction {
+            hash: B256::ZERO,
+            tx_type: 2,
+            from: Address::ZERO,
+            to: None,
+            nonce: 0,
+            value_wei: U256::ZERO,
+            input: Bytes::new(),
+            gas_limit: 0,
+            gas_price_wei: None,
+            max_fee_per_gas_wei: None,
+            max_priority_fee_per_gas_wei: None,
+            max_fee_per_blob_gas_wei: None,
+            chain_id: None,
+            access_list: Vec::new(),
+            blob_hashes: Vec::new(),
+            authorizations: Vec::new(),
+            rollup: RollupPart::None,
+        }
     }
 
     #[test]

@@ -109,8 +109,9 @@ mod tests {
 
     #[test]
     fn inputs_beyond_the_bound_of_the_hardfork_are_refused() {
+        type Bounds = &'static [(OpFork, Option<usize>)];
         // Address, bytes of one element, and the most elements by hardfork; `None` is no bound.
-        let cases: [(u64, usize, &[(OpFork, Option<usize>)]); 4] = [
+        let cases: [(u64, usize, Bounds); 4] = [
             (
                 0x08,
                 192,

@@ -133,7 +133,8 @@ pub(super) static SCHEDULES: [Schedule; 6] = [
         from_number: 105_235_063,
         until_s: Some(1_783_526_401),
     },
-    // Base. It left the OP stack's forks for its own with Azul (`azul` in its published upgrade schedule).
+    // Base. With Azul it left the OP stack's forks for its own (`azul` in the chain configuration that
+    // <https://github.com/base/base> publishes).
     Schedule {
         chain_id: 8_453,
         by_number: &[],

@@ -3,13 +3,14 @@
 
 use crate::contracts::{ALICE, BENEFICIARY, State, transaction, wei};
 use crate::fixtures;
-use alloy_primitives::{Address, B256, Bytes, I256, U256, address, hex};
+use alloy_primitives::{Address, B256, Bytes, I256, U256, address, hex, keccak256};
 use cordon_model::block::{
     Block, ChainProfile, Outcome, PostedSize, RollupPart, Transaction, Witness, WitnessAccount,
 };
 use cordon_model::execution::{Execution, Status};
+use cordon_model::plan::Call;
 use cordon_model::units::ChainId;
-use cordon_replay::{BlockReplay, Watch, no_views, replay_witness};
+use cordon_replay::{BlockReplay, Fork, Watch, no_views, replay_witness};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ const DATA_FEE_VAULT: Address = address!("0x420000000000000000000000000000000000
 const OPERATOR_FEE_VAULT: Address = address!("0x420000000000000000000000000000000000001b");
 const P256_VERIFY: Address = address!("0x0000000000000000000000000000000000000100");
 const CALLER: Address = Address::repeat_byte(0xca);
+const REVERTING: Address = Address::repeat_byte(0xcb);
+const NO_FEES: [i64; 4] = [0; 4];
 const FIRST: u64 = 109_279_675;
 const LAST: u64 = 109_279_684;
 
@@ -84,7 +87,7 @@ fn balances_on_real_consecutive_blocks_are_those_of_the_chain() {
     assert!(wrong.len() >= 5, "{wrong:?}");
 }
 
-/// What a block of OP Mainnet under a hardfork does with Alice's first transaction.
+/// A block of OP Mainnet at a time of Ethereum's hardfork of that name.
 fn op_block(state: Witness, hardfork_time_s: u64, hardfork: &str, transactions: Vec<Transaction>) -> Block {
     let mut state = state;
     state.profile = ChainProfile::Optimism;
@@ -192,22 +195,14 @@ fn deposit(to: Option<Address>, value: u64, mint: u64) -> Transaction {
 fn deposited(deposit: Transaction) -> (Execution, BlockReplay) {
     let mut state = state(3_000_000, 7);
     state.accounts.get_mut(&ALICE).unwrap().balance_wei = wei(10);
-    // Reverts.
-    let code = Bytes::from_static(&hex!("6000 6000 fd"));
-    let code_hash = alloy_primitives::keccak256(&code);
-    state.codes.insert(code_hash, code);
-    let reverting = WitnessAccount { code_hash: Some(code_hash), nonce: 1, ..WitnessAccount::default() };
-    state.accounts.insert(P256_CALLER, reverting);
-    // A second deposit, of a wei that only the first one's mint can have brought.
+    let state = with_code(state, REVERTING, &hex!("6000 6000 fd"));
+    // The block goes on behind it.
     let after = Transaction { nonce: 7, hash: B256::repeat_byte(9), ..self::deposit(Some(ALICE), 0, 0) };
     let mut block = op_block(state, 1_746_806_403, "prague", vec![deposit, after]);
     block.base_fee_wei = Some(2);
     let mut replay = replay(&block);
     (replay.executions.remove(0), replay)
 }
-
-const P256_CALLER: Address = Address::repeat_byte(0xcb);
-const NO_FEES: [i64; 4] = [0; 4];
 
 #[test]
 fn a_deposit_brings_its_coins_and_pays_nothing() {
@@ -219,9 +214,9 @@ fn a_deposit_brings_its_coins_and_pays_nothing() {
 
 #[test]
 fn a_deposit_that_reverts_keeps_its_coins() {
-    let (execution, _) = deposited(deposit(Some(P256_CALLER), 25, 20));
+    let (execution, _) = deposited(deposit(Some(REVERTING), 25, 20));
     assert!(matches!(execution.status, Status::Revert { .. }), "{:?}", execution.status);
-    assert_eq!(changes(&execution, &[ALICE, P256_CALLER]), [20, 0]);
+    assert_eq!(changes(&execution, &[ALICE, REVERTING]), [20, 0]);
     assert!(execution.gas_used < 22_000);
 }
 
@@ -239,37 +234,55 @@ fn a_deposit_that_cannot_begin_keeps_its_coins_and_uses_all_gas() {
     }
 }
 
-/// Calls `0x100` with 160 zero bytes and stores success in slot 0 and the gas used up, in thousands, in slot 1.
-const P256_CALL: &[u8] =
-    &hex!("5a 6000 6000 60a0 6000 610100 5a fa 6000 55 5a 90 03 6103e8 90 04 6001 55 00");
+/// Calls `0x100` with 160 zero bytes.
+const P256_CALL: &[u8] = &hex!("6000 6000 60a0 6000 610100 5a fa 00");
+/// Runs until its gas is gone.
+const LOOP: &[u8] = &hex!("5b 6000 56");
+
+fn with_code(mut state: Witness, address: Address, code: &'static [u8]) -> Witness {
+    let code = Bytes::from_static(code);
+    let code_hash = Some(keccak256(&code));
+    state.codes.insert(keccak256(&code), code);
+    state.accounts.insert(address, WitnessAccount { code_hash, nonce: 1, ..WitnessAccount::default() });
+    state
+}
+
+#[test]
+fn a_deposit_may_use_more_gas_than_other_transactions_since_osaka() {
+    let deposit = Transaction { gas_limit: 20_000_000, ..deposit(Some(CALLER), 0, 0) };
+    let state = with_code(state(0, 0), CALLER, LOOP);
+    let execution = replay(&op_block(state, 1_783_526_403, "osaka", vec![deposit])).executions.remove(0);
+    assert!(matches!(execution.status, Status::Halt { .. }), "{:?}", execution.status);
+    assert_eq!((execution.gas_used, execution.frames.len()), (20_000_000, 1));
+}
 
 #[test]
 fn the_p256_contract_comes_with_fjord() {
     let cases = [
-        ("ecotone", 1_720_627_199, "cancun", false),
-        ("fjord", 1_720_627_201, "cancun", true),
-        ("jovian", 1_764_691_201, "prague", true),
-        ("karst, named", 1_783_526_401, "osaka", true),
+        ("before Fjord", 1_720_627_199, "cancun", None),
+        ("Fjord", 1_720_627_201, "cancun", Some(3_450)),
+        ("Jovian", 1_764_691_201, "prague", Some(3_450)),
+        ("Karst", 1_783_526_401, "osaka", Some(6_900)),
     ];
-    for (name, time_s, hardfork, is_there) in cases {
-        let mut state = state(0, 0);
-        let code = Bytes::from_static(P256_CALL);
-        let code_hash = Some(alloy_primitives::keccak256(&code));
-        state.codes.insert(code_hash.unwrap(), code);
-        let storage = (0..2).map(|slot| (wei(slot), U256::ZERO)).collect();
-        state.accounts.insert(CALLER, WitnessAccount { code_hash, storage, ..WitnessAccount::default() });
+    for (name, time_s, hardfork, price) in cases {
+        let state = with_code(state(0, 0), CALLER, P256_CALL);
         let block = op_block(state, time_s, hardfork, vec![posted(transaction(CALLER, 0, 0))]);
         let execution = replay(&block).executions.remove(0);
         assert_eq!(execution.status, Status::Success, "{name}");
         let called = execution.frames.iter().find(|frame| frame.address == P256_VERIFY).unwrap();
-        assert_eq!(called.precompile, is_there, "{name}");
-        let price = if !is_there {
-            0
-        } else if hardfork == "osaka" {
-            6_900
-        } else {
-            3_450
-        };
-        assert_eq!(called.gas_used, price, "{name}");
+        let seen = (called.precompile, called.gas_used);
+        assert_eq!(seen, (price.is_some(), price.unwrap_or(0)), "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_simulation_has_the_contracts_and_charges_nothing() {
+    let state = with_code(state(3_000_000, 7), CALLER, P256_CALL);
+    let block = op_block(state, 1_764_691_203, "prague", Vec::new());
+    let mut fork = Fork::on_witness(&block).unwrap();
+    let call = Call { to: Some(CALLER), data: Bytes::new(), value_wei: U256::ZERO };
+    let execution = fork.call(ALICE, &call).await.unwrap();
+    assert_eq!(execution.status, Status::Success);
+    assert!(execution.frames[1].precompile, "{:?}", execution.frames[1]);
+    assert_eq!(changes(&execution, &PAID), [0; 5]);
 }
