@@ -204,9 +204,11 @@ pub(crate) fn block(
 ) -> Result<Block, SourceError> {
     let mut transactions = transactions(&body.transactions, origin)?;
     if rollup::is_op_stack(chain_id) {
-        rollup::annotate(&body.transactions, &mut transactions).map_err(|reason| {
-            SourceError::TransactionsMismatch { origin: origin.to_owned(), number: header.number, reason }
-        })?;
+        let annotated = rollup::annotate(&body.transactions, &mut transactions);
+        if let (Err(reason), Integrity::Full) = (annotated, integrity) {
+            let (origin, number) = (origin.to_owned(), header.number);
+            return Err(SourceError::TransactionsMismatch { origin, number, reason });
+        }
     }
     let computed_root = match integrity {
         Integrity::Full => check_transactions(header, body, &transactions, origin)?,

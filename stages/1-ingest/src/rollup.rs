@@ -29,16 +29,20 @@ pub(crate) fn is_op_stack(chain_id: ChainId) -> bool {
     chain_spec(chain_id).is_some_and(|spec| spec.family == ChainFamily::OpStack)
 }
 
-/// Adds to each transaction of an OP-stack chain what its rules ask for.
+/// Adds to each transaction of an OP-stack chain what its rules ask for; [`RollupPart::None`] where that does not fit.
 ///
 /// # Errors
-/// In words, for a transaction whose encoding is known and hashes to something else than it states, and for a mint that
+/// In words, the first that does not fit: its encoding is known and hashes to something else than it states, or its mint
 /// is no number.
 pub(crate) fn annotate(raws: &[Box<RawValue>], transactions: &mut [Transaction]) -> Result<(), String> {
+    let mut outcome = Ok(());
     for (index, (raw, transaction)) in raws.iter().zip(transactions).enumerate() {
-        transaction.rollup = part(raw, transaction).map_err(|what| format!("transaction {index} {what}"))?;
+        match part(raw, transaction) {
+            Ok(part) => transaction.rollup = part,
+            Err(what) => outcome = outcome.and_then(|()| Err(format!("transaction {index} {what}"))),
+        }
     }
-    Ok(())
+    outcome
 }
 
 fn part(raw: &RawValue, transaction: &Transaction) -> Result<RollupPart, String> {

@@ -168,6 +168,14 @@ fn deposit(mint: Value) -> Value {
 }
 
 fn parts(chain_id: ChainId, transactions: &[Value]) -> Result<Vec<RollupPart>, SourceError> {
+    parts_at(chain_id, transactions, Integrity::Full)
+}
+
+fn parts_at(
+    chain_id: ChainId,
+    transactions: &[Value],
+    integrity: Integrity,
+) -> Result<Vec<RollupPart>, SourceError> {
     let header =
         Header { transactions_root: B256::repeat_byte(7), base_fee_per_gas: Some(7), ..Header::default() };
     let mut value = serde_json::to_value(&header).unwrap();
@@ -176,7 +184,7 @@ fn parts(chain_id: ChainId, transactions: &[Value]) -> Result<Vec<RollupPart>, S
     let text = value.to_string();
     let header: RawHeader = convert::read_json(text.as_bytes(), "test")?;
     let body: RawBody = convert::read_json(text.as_bytes(), "test")?;
-    let block = convert::block(&header, &body, chain_id, "test", Integrity::Header)?;
+    let block = convert::block(&header, &body, chain_id, "test", integrity)?;
     Ok(block.transactions.iter().map(|transaction| transaction.rollup).collect())
 }
 
@@ -196,6 +204,9 @@ fn a_size_is_not_taken_from_an_encoding_that_is_not_the_transactions() {
     other["value"] = json!("0x1");
     let error = parts(OP_MAINNET, &[deposit(Value::Null), other.clone()]).unwrap_err();
     assert!(error.to_string().contains("transaction 1 states hash"), "{error}");
+    // Where nobody asked for the check, the others keep theirs.
+    let unchecked = parts_at(OP_MAINNET, &[other.clone(), transfer()], Integrity::Header).unwrap();
+    assert!(matches!(unchecked[..], [RollupPart::None, RollupPart::Posted(_)]), "{unchecked:?}");
     // Of an encoding that nobody here knows there is no size.
     other["type"] = json!("0x7d");
     assert_eq!(parts(OP_MAINNET, &[other]).unwrap(), [RollupPart::None]);
