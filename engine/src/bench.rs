@@ -177,9 +177,11 @@ fn check(blocks: &[Arc<Block>]) -> Result<(Vec<Checked>, Vec<Arc<Block>>), Engin
         chain.matched = chain.matched.saturating_add(figures::count(block.transactions.len()) - wrong);
         let profile = block.witness.as_ref().map(|witness| witness.profile).unwrap_or_default();
         match profile {
-            ChainProfile::Ethereum => chain.wrong = chain.wrong.saturating_add(wrong),
+            ChainProfile::Ethereum | ChainProfile::Optimism => {
+                chain.wrong = chain.wrong.saturating_add(wrong);
+            }
             // What such a chain charges for data on layer 1 is not modelled, so balances can differ.
-            ChainProfile::Optimism | ChainProfile::Scroll | ChainProfile::Linea => {
+            ChainProfile::Scroll | ChainProfile::Linea => {
                 chain.explained = chain.explained.saturating_add(wrong);
             }
         }

@@ -88,6 +88,10 @@ pub struct Outcome {
     pub success: Option<bool>,
     /// Gas used by this transaction.
     pub gas_used: u64,
+    /// Fee for posting the transaction to layer 1 (`l1Fee`), in wei; `None` where the chain has none or the source
+    /// does not state it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_fee_wei: Option<U256>,
 }
 
 /// A transaction with its recovered sender.
@@ -125,6 +129,45 @@ pub struct Transaction {
     pub blob_hashes: Vec<B256>,
     /// EIP-7702 authorisations.
     pub authorizations: Vec<Authorization>,
+    /// What the rules of the OP stack ask beyond the fields above.
+    #[serde(default, skip_serializing_if = "RollupPart::is_none")]
+    pub rollup: RollupPart,
+}
+
+/// What the rules of the OP stack ask about a transaction beyond its own fields. Nodes report it for mined transactions;
+/// a call that is only tried has none of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RollupPart {
+    /// The chain is not of the OP stack, or the transaction's encoding is not known.
+    #[default]
+    None,
+    /// Posted to layer 1 for a fee that follows from its size.
+    Posted(PostedSize),
+    /// A deposit, sent and paid on layer 1.
+    Deposit {
+        /// Coins that the deposit creates for its sender.
+        mint_wei: U256,
+    },
+}
+
+impl RollupPart {
+    /// True for [`RollupPart::None`].
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
+/// Sizes of a transaction's signed EIP-2718 encoding, from which the fee of layer 1 is computed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostedSize {
+    /// Bytes that are zero.
+    pub zero_bytes: u64,
+    /// Bytes that are not zero.
+    pub nonzero_bytes: u64,
+    /// Bytes after FastLZ compression, as the OP stack estimates them since Fjord.
+    pub fastlz_bytes: u64,
 }
 
 /// One entry of an access list.
@@ -191,7 +234,7 @@ pub enum ChainProfile {
     /// Ethereum's own rules, fees included.
     #[default]
     Ethereum,
-    /// OP stack executed as plain EVM: deposits run without fee, the data fee of L1 is not charged.
+    /// OP stack: deposits, fees for layer 1 and for the operator, and precompiled contracts of its own.
     Optimism,
     /// Scroll executed as plain EVM: fixed fee recipient, the data fee of L1 is not charged.
     Scroll,

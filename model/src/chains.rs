@@ -11,7 +11,8 @@ use crate::units::ChainId;
 pub enum ChainFamily {
     /// Ethereum mainnet and its test networks.
     Ethereum,
-    /// Rollups of the OP stack: deposits of type `0x7e` open every block, a data fee of L1 is charged.
+    /// Rollups of the OP stack: deposits of type `0x7e` open every block, fees for L1 and for the operator are charged,
+    /// and the stack's hardforks have precompiled contracts of their own.
     OpStack,
     /// Arbitrum Nitro: transaction types and precompiled contracts of its own, gas that includes the data fee of L1.
     Arbitrum,
@@ -201,7 +202,7 @@ const fn op_stack(id: u64, name: &'static str) -> ChainSpec {
         family: ChainFamily::OpStack,
         block_time_ms: 2_000,
         finality: ROLLUP,
-        execution: ExecutionMode::LocalPlain,
+        execution: ExecutionMode::Local,
         // Every block opens with a deposit of type 0x7e.
         transactions_root_checkable: false,
         mempool: Mempool::Sequencer,

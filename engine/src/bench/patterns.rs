@@ -8,7 +8,7 @@ use super::laps::{self, Measured};
 use super::report::PatternReport;
 use crate::error::EngineError;
 use alloy_primitives::{Address, B256, Bloom, Bytes, U256, hex, keccak256};
-use cordon_model::block::{Block, ChainProfile, Transaction, Witness, WitnessAccount};
+use cordon_model::block::{Block, ChainProfile, RollupPart, Transaction, Witness, WitnessAccount};
 use cordon_model::execution::{
     Creation, Destruction, Execution, Frame, Log, StorageAccess, StorageChange, Transfer,
 };
@@ -139,6 +139,7 @@ fn transaction(nonce: u64, gas_limit: u64) -> Transaction {
         access_list: Vec::new(),
         blob_hashes: Vec::new(),
         authorizations: Vec::new(),
+        rollup: RollupPart::None,
     }
 }
 

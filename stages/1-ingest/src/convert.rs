@@ -6,13 +6,14 @@
 
 use crate::error::SourceError;
 use crate::quantity;
+use crate::rollup;
 use alloy_consensus::constants::EMPTY_ROOT_HASH;
 use alloy_consensus::proofs::ordered_trie_root_encoded;
 use alloy_consensus::{Header, TxEnvelope};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
 use alloy_primitives::{Address, B64, B256, Bloom, Bytes, U256, keccak256};
-use cordon_model::block::{AccessListEntry, Authorization, Block, Transaction, Withdrawal};
+use cordon_model::block::{AccessListEntry, Authorization, Block, RollupPart, Transaction, Withdrawal};
 use cordon_model::units::{BlockRef, ChainId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -201,7 +202,14 @@ pub(crate) fn block(
     origin: &str,
     integrity: Integrity,
 ) -> Result<Block, SourceError> {
-    let transactions = transactions(&body.transactions, origin)?;
+    let mut transactions = transactions(&body.transactions, origin)?;
+    if rollup::is_op_stack(chain_id) {
+        let annotated = rollup::annotate(&body.transactions, &mut transactions);
+        if let (Err(reason), Integrity::Full) = (annotated, integrity) {
+            let (origin, number) = (origin.to_owned(), header.number);
+            return Err(SourceError::TransactionsMismatch { origin, number, reason });
+        }
+    }
     let computed_root = match integrity {
         Integrity::Full => check_transactions(header, body, &transactions, origin)?,
         Integrity::Header | Integrity::Stated => None,
@@ -290,6 +298,7 @@ impl RawTransaction {
                     s: raw.s,
                 })
                 .collect(),
+            rollup: RollupPart::None,
         }
     }
 }

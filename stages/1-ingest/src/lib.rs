@@ -14,6 +14,7 @@ mod convert;
 mod error;
 mod quantity;
 mod receipts;
+mod rollup;
 
 #[cfg(test)]
 mod conformance;

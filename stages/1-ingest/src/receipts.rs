@@ -11,7 +11,7 @@ use alloy_consensus::constants::EMPTY_ROOT_HASH;
 use alloy_consensus::proofs::ordered_trie_root_encoded;
 use alloy_consensus::{Eip658Value, Receipt, ReceiptEnvelope, ReceiptWithBloom, TxType};
 use alloy_eips::eip2718::Encodable2718;
-use alloy_primitives::{Address, B256, Bloom, Bytes, Log};
+use alloy_primitives::{Address, B256, Bloom, Bytes, Log, U256};
 use cordon_model::block::{Block, Outcome};
 use serde::Deserialize;
 
@@ -28,6 +28,9 @@ pub(crate) struct RawReceipt {
     cumulative_gas_used: u64,
     #[serde(default, deserialize_with = "quantity::optional")]
     gas_used: Option<u64>,
+    /// Fee for layer 1 on rollups; no part of what the root covers.
+    #[serde(default, deserialize_with = "quantity::optional")]
+    l1_fee: Option<U256>,
     logs_bloom: Bloom,
     logs: Vec<RawLog>,
 }
@@ -113,7 +116,7 @@ fn read(receipts: &[RawReceipt], block: &Block) -> Result<Vec<Outcome>, String> 
             ));
         }
         cumulative = receipt.cumulative_gas_used;
-        outcomes.push(Outcome { success: receipt.success(), gas_used });
+        outcomes.push(Outcome { success: receipt.success(), gas_used, data_fee_wei: receipt.l1_fee });
     }
     Ok(outcomes)
 }

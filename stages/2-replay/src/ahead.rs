@@ -9,6 +9,7 @@ mod speculate;
 
 pub(crate) use history::History;
 
+use crate::op_stack::VAULTS;
 use crate::protocol::protocol_contracts;
 use crate::rules::BlockRules;
 use crate::state::{Source, Wanted};
@@ -98,6 +99,7 @@ fn named(block: &Block, rules: &BlockRules) -> Wanted {
     wanted.accounts.insert(block.beneficiary);
     wanted.accounts.extend(block.withdrawals.iter().map(|withdrawal| withdrawal.address));
     wanted.accounts.extend(protocol_contracts(block, rules));
+    wanted.accounts.extend(rules.op_fork.into_iter().flat_map(|_| VAULTS));
     for transaction in &block.transactions {
         wanted.accounts.insert(transaction.from);
         wanted.accounts.insert(transaction.to.unwrap_or_else(|| transaction.from.create(transaction.nonce)));

@@ -62,7 +62,7 @@ impl Prepared {
     pub fn bare(&self) -> Result<Lap, ReplayError> {
         let (db, txs) = (self.db.clone(), self.txs.clone());
         let cfg = machine::configuration(&self.rules, Mode::Mined);
-        let mut evm = machine::plain_evm(db, machine::block_env(&self.block, &self.rules), cfg);
+        let mut evm = machine::plain_evm(db, machine::block_env(&self.block, &self.rules), cfg, &self.rules);
         let mut gas_used = 0u64;
         let started = clock_ns();
         for (tx, transaction) in txs.into_iter().zip(&self.block.transactions) {

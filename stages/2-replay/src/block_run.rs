@@ -10,7 +10,7 @@ use crate::recorder::facts::refused;
 use crate::rules::BlockRules;
 use crate::watch::{Interest, Views, Watch};
 use alloy_primitives::map::HashSet;
-use alloy_primitives::{Address, B256, Bloom, BloomInput, Bytes};
+use alloy_primitives::{Address, B256, Bloom, BloomInput, Bytes, U256};
 use cordon_model::block::{Block, Transaction};
 use cordon_model::execution::{Execution, ViewCall, ViewReading};
 use cordon_model::units::TxRef;
@@ -85,11 +85,15 @@ impl<'a> BlockRun<'a> {
     pub(crate) fn transaction(&mut self, index: u32, transaction: &Transaction) -> Result<(), ReplayError> {
         let block = self.block;
         let hash = transaction.hash;
-        match self.machine.run(hash, machine::tx_env(transaction))? {
+        match self.machine.run(hash, machine::tx_env(transaction), transaction.rollup)? {
             Attempt::Ran(mut run) => {
                 self.sums.add(&run);
                 let came_to = (run.result.tx_gas_used(), run.result.is_success());
-                compare_receipt(block, (index, hash), came_to, &mut self.replay.mismatches);
+                let mismatches = &mut self.replay.mismatches;
+                compare_receipt(block, (index, hash), came_to, mismatches);
+                if let Some(fee_wei) = self.machine.data_fee_wei() {
+                    compare_data_fee(block, (index, hash), fee_wei, mismatches);
+                }
                 let is_cut = self.machine.is_cut();
                 if self.watch.interest.wants(transaction, &run.state, run.result.logs(), is_cut) {
                     let at = self.place(index, hash);
@@ -252,6 +256,22 @@ pub(crate) fn compare_receipt(
         && is_success != success
     {
         note(format!("success {is_success}, receipt states {success}"));
+    }
+}
+
+/// Compares the fee that a transaction paid for its data on layer 1 with its receipt, where that states one.
+fn compare_data_fee(
+    block: &Block,
+    (index, hash): (u32, B256),
+    fee_wei: U256,
+    mismatches: &mut Vec<Mismatch>,
+) {
+    let outcome = usize::try_from(index).ok().and_then(|index| block.outcomes.get(index));
+    if let Some(stated) = outcome.and_then(|outcome| outcome.data_fee_wei)
+        && stated != fee_wei
+    {
+        let what = format!("fee for layer 1 {fee_wei} wei, receipt states {stated}");
+        mismatches.push(Mismatch { index: Some(index), tx_hash: Some(hash), what });
     }
 }
 

@@ -15,6 +15,7 @@ mod block_run;
 mod error;
 mod machine;
 pub mod measure;
+mod op_stack;
 mod protocol;
 mod recorder;
 mod replay;

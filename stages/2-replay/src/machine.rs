@@ -4,13 +4,14 @@
 //! Must never: commit what was only asked, charge a view, or record one.
 
 use crate::error::ReplayError;
+use crate::op_stack::{Charge, DEPOSIT_TX_TYPE, L1Prices, OpFork, OpTransaction, OperatorPrice, precompiles};
 use crate::recorder::Recorder;
 use crate::recorder::evm::{Instructions, PlainEvm, RecordedContext, Recording, recording_instructions};
 use crate::rules::BlockRules;
 use crate::state::{Db, DbError};
 use alloy_eips::eip7702::{Authorization as Eip7702Authorization, SignedAuthorization};
 use alloy_primitives::{Address, B256, Bytes, U256, address};
-use cordon_model::block::{Block, ChainProfile, Transaction};
+use cordon_model::block::{Block, ChainProfile, RollupPart, Transaction};
 use cordon_model::execution::{Detail, Execution, ViewCall};
 use cordon_model::units::TxRef;
 use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
@@ -19,7 +20,7 @@ use revm::context_interface::block::BlobExcessGasAndPrice;
 use revm::context_interface::either::Either;
 use revm::context_interface::transaction::{AccessList, AccessListItem};
 use revm::database_interface::DatabaseCommit as _;
-use revm::handler::{EthFrame, Handler as _, MainnetHandler, SystemCallEvm as _};
+use revm::handler::{EthFrame, EthPrecompiles, Handler as _, MainnetHandler, SystemCallEvm as _};
 use revm::primitives::TxKind;
 use revm::primitives::hardfork::SpecId;
 use revm::state::EvmState;
@@ -34,8 +35,6 @@ pub const VIEW_GAS_LIMIT: u64 = 10_000_000;
 pub const MAX_VIEWS: usize = 4_096;
 /// Fee recipient of every Scroll block as far as execution is concerned (the chain's fee vault).
 const SCROLL_FEE_VAULT: Address = address!("0x5300000000000000000000000000000000000005");
-/// EIP-2718 type of OP-stack deposits and Scroll's layer-1 messages, which pay no fee on their own chain.
-const DEPOSIT_TX_TYPE: u8 = 0x7e;
 
 /// How strictly transactions are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +54,18 @@ pub(crate) struct Machine {
     spec: SpecId,
     /// Configuration for view calls, exchanged with the one in use while a view runs.
     view_cfg: CfgEnv,
+    /// `None` on chains that are not of the OP stack.
+    op: Option<OpBlock>,
+}
+
+/// What a block of the OP stack adds to the EVM.
+#[derive(Debug)]
+struct OpBlock {
+    fork: OpFork,
+    /// Read when the first transaction is charged, which is after the deposit that sets them.
+    prices: Option<L1Prices>,
+    /// Fee for the data of the last transaction, in wei; `None` where its size is not known.
+    data_fee_wei: Option<U256>,
 }
 
 /// A transaction that ran and is not yet committed.
@@ -77,9 +88,10 @@ impl Machine {
         let cfg = configuration(rules, mode);
         let mut view_cfg = configuration(rules, Mode::Simulated);
         view_cfg.tx_gas_limit_cap = Some(u64::MAX);
-        let evm = plain_evm(db, env, cfg);
+        let evm = plain_evm(db, env, cfg, rules);
         let recording = recording_instructions(rules.spec, Detail::Watch);
-        Self { evm, recording, spec: rules.spec, view_cfg }
+        let op = rules.op_fork.map(|fork| OpBlock { fork, prices: None, data_fee_wei: None });
+        Self { evm, recording, spec: rules.spec, view_cfg, op }
     }
 
     /// Chooses how much of the transactions from here on is recorded; [`Detail::Watch`] unless chosen otherwise.
@@ -101,12 +113,21 @@ impl Machine {
     }
 
     /// Runs a transaction with the recorder, without committing it.
-    pub(crate) fn run(&mut self, tx_hash: B256, tx: TxEnv) -> Result<Attempt, ReplayError> {
+    pub(crate) fn run(
+        &mut self,
+        tx_hash: B256,
+        tx: TxEnv,
+        rollup: RollupPart,
+    ) -> Result<Attempt, ReplayError> {
+        let charge = self.charge(tx.tx_type, rollup)?;
         self.evm.ctx.chain.begin();
         self.evm.ctx.set_tx(tx);
         std::mem::swap(&mut self.evm.instruction, &mut self.recording);
-        let outcome = MainnetHandler::<Recording<'_>, EVMError<DbError>, EthFrame>::default()
-            .run(&mut Recording(&mut self.evm));
+        let evm = &mut Recording(&mut self.evm);
+        let outcome = match charge {
+            None => MainnetHandler::<Recording<'_>, EVMError<DbError>, EthFrame>::default().run(evm),
+            Some(charge) => OpTransaction::new(charge).run(evm),
+        };
         std::mem::swap(&mut self.evm.instruction, &mut self.recording);
         let state = self.evm.ctx.journaled_state.finalize();
         match outcome {
@@ -114,6 +135,39 @@ impl Machine {
             Err(EVMError::Transaction(reason)) => Ok(Attempt::Refused(reason)),
             Err(error) => Err(evm_error(tx_hash, error)),
         }
+    }
+
+    /// What a transaction is charged by the rules of the OP stack; `None` on other chains.
+    fn charge(&mut self, tx_type: u8, rollup: RollupPart) -> Result<Option<Charge>, ReplayError> {
+        let Some(op) = &mut self.op else { return Ok(None) };
+        if tx_type == DEPOSIT_TX_TYPE {
+            op.data_fee_wei = Some(U256::ZERO);
+            let mint_wei = match rollup {
+                RollupPart::Deposit { mint_wei } => mint_wei,
+                RollupPart::None | RollupPart::Posted(_) => U256::ZERO,
+            };
+            return Ok(Some(Charge::Deposit { mint_wei }));
+        }
+        op.data_fee_wei = None;
+        if self.evm.ctx.cfg.is_fee_charge_disabled() {
+            let (data_fee_wei, operator) = (U256::ZERO, OperatorPrice::None);
+            return Ok(Some(Charge::Fees { data_fee_wei, operator }));
+        }
+        let prices = match op.prices {
+            Some(prices) => prices,
+            None => L1Prices::read(&mut self.evm.ctx.journaled_state.database, op.fork)?,
+        };
+        op.prices = Some(prices);
+        if let RollupPart::Posted(size) = rollup {
+            op.data_fee_wei = Some(prices.data_fee_wei(&size));
+        }
+        let data_fee_wei = op.data_fee_wei.unwrap_or_default();
+        Ok(Some(Charge::Fees { data_fee_wei, operator: prices.operator() }))
+    }
+
+    /// Fee that the last transaction paid for its data, in wei; `None` where the chain has none or it is not known.
+    pub(crate) fn data_fee_wei(&self) -> Option<U256> {
+        self.op.as_ref()?.data_fee_wei
     }
 
     /// True where a bound cut the record of the last run.
@@ -178,10 +232,20 @@ impl Machine {
 }
 
 /// revm for one block, with its own instructions: as it is, it records nothing.
-pub(crate) fn plain_evm(db: Db, env: BlockEnv, cfg: CfgEnv) -> PlainEvm {
+pub(crate) fn plain_evm(db: Db, env: BlockEnv, cfg: CfgEnv, rules: &BlockRules) -> PlainEvm {
     let context: RecordedContext =
         Context::mainnet().with_db(db).with_cfg(cfg).with_block(env).with_chain(Recorder::default());
-    context.build_mainnet()
+    let mut evm = context.build_mainnet();
+    if let Some(precompiles) = own_precompiles(rules) {
+        evm.precompiles = precompiles;
+    }
+    evm
+}
+
+/// The precompiled contracts of a chain that has not Ethereum's. The EVM keeps them as long as its hardfork stays.
+pub(crate) fn own_precompiles(rules: &BlockRules) -> Option<EthPrecompiles> {
+    let precompiles = precompiles(rules.op_fork?);
+    Some(EthPrecompiles { precompiles, spec: rules.spec })
 }
 
 /// Largest gas limit that a transaction of a block may have: the block's own, or the cap of EIP-7825.
@@ -194,11 +258,16 @@ pub(crate) fn configuration(rules: &BlockRules, mode: Mode) -> CfgEnv {
     match (mode, rules.profile) {
         (Mode::Mined, ChainProfile::Ethereum) => {}
         (Mode::Mined, ChainProfile::Optimism | ChainProfile::Scroll | ChainProfile::Linea) => {
-            // The layer-1 data fee is not modelled, so balances, and with them these checks, can be off by it.
+            // The layer-1 data fee of Scroll and Linea is not modelled, so balances, and with them these checks, can be
+            // off by it. On the OP stack a transaction's size may not be known; what was mined runs in any case.
             cfg.disable_balance_check = true;
             cfg.disable_nonce_check = true;
             cfg.disable_base_fee = true;
             cfg.disable_eip3607 = true;
+            if rules.profile == ChainProfile::Optimism {
+                // Deposits are exempt from the cap of EIP-7825, and others have met it.
+                cfg.tx_gas_limit_cap = Some(u64::MAX);
+            }
         }
         (Mode::Simulated, _) => {
             cfg.disable_fee_charge = true;

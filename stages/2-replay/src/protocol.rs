@@ -24,7 +24,9 @@ const WEI_PER_GWEI: U256 = U256::from_limbs([1_000_000_000, 0, 0, 0]);
 /// The protocol's own calls before the first transaction.
 pub(crate) fn opening_calls(block: &Block, rules: &BlockRules) -> Vec<(Address, Bytes)> {
     let mut calls = Vec::new();
-    if rules.profile != ChainProfile::Ethereum || block.number == 0 {
+    // Chains of the OP stack make them since Ecotone and Isthmus, which carry the hardforks below.
+    let has_calls = matches!(rules.profile, ChainProfile::Ethereum | ChainProfile::Optimism);
+    if !has_calls || block.number == 0 {
         return calls;
     }
     if rules.spec.is_enabled_in(SpecId::CANCUN)

@@ -8,6 +8,7 @@ use crate::ahead::{History, ReadAhead, read_ahead};
 use crate::block_run::{BlockReplay, run_transactions};
 use crate::error::ReplayError;
 use crate::machine::{self, Machine, Mode};
+use crate::op_stack::CANYON_TIME_S;
 use crate::protocol::{begin_block, end_block};
 use crate::rules::{BlockRules, Rules};
 use crate::state::{Codes, Db, Deployed, Layers, Link, NodeState, ReadStats, Source, WitnessState, freeze};
@@ -136,7 +137,7 @@ impl Replayer {
                 is_exact: replayed.mismatches.is_empty(),
                 reads: db.db.node().map(NodeState::stats).unwrap_or_default(),
             };
-            let carried = may_carry(&rules, &replayed).then(|| Carried::new(db, state, &block));
+            let carried = may_carry(&rules, &block, &replayed).then(|| Carried::new(db, state, &block));
             Ok((replayed, carried, last))
         })
         .await?;
@@ -270,10 +271,16 @@ fn run_block(
 }
 
 /// Only what was verified is carried, and only where every change of state is modelled.
-fn may_carry(rules: &BlockRules, replayed: &BlockReplay) -> bool {
-    replayed.mismatches.is_empty()
-        && rules.profile == ChainProfile::Ethereum
-        && rules.spec.is_enabled_in(SpecId::MERGE)
+fn may_carry(rules: &BlockRules, block: &Block, replayed: &BlockReplay) -> bool {
+    let is_modelled = match rules.profile {
+        ChainProfile::Ethereum => rules.spec.is_enabled_in(SpecId::MERGE),
+        ChainProfile::Optimism => {
+            let all_charged = block.transactions.iter().all(|transaction| !transaction.rollup.is_none());
+            all_charged && block.timestamp_s != CANYON_TIME_S
+        }
+        ChainProfile::Scroll | ChainProfile::Linea => false,
+    };
+    is_modelled && replayed.mismatches.is_empty()
 }
 
 fn remember_hash(db: &mut Db, block: &Block) {
@@ -311,8 +318,8 @@ fn header_of(block: &Block) -> Block {
 mod tests {
     use super::*;
     use crate::watch::no_views;
-    use alloy_primitives::{Address, Bloom};
-    use cordon_model::block::{Withdrawal, Witness, WitnessAccount};
+    use alloy_primitives::{Address, Bloom, Bytes};
+    use cordon_model::block::{PostedSize, RollupPart, Transaction, Withdrawal, Witness, WitnessAccount};
     use revm::Database as _;
 
     const VALIDATOR: Address = Address::repeat_byte(0x77);
@@ -353,7 +360,7 @@ mod tests {
         let rules = Rules::new(ChainId(1), None).unwrap().resolve(block.number, block.timestamp_s);
         let (replayed, mut db) = run_block(state(), &block, &rules, &Watch::everything(no_views())).unwrap();
         assert_eq!(db.basic(VALIDATOR).unwrap().unwrap().balance, U256::from(3_000_000_005u64));
-        assert!(may_carry(&rules, &replayed));
+        assert!(may_carry(&rules, &block, &replayed));
     }
 
     #[test]
@@ -361,11 +368,49 @@ mod tests {
         let block = empty_block();
         let mainnet = Rules::new(ChainId(1), None).unwrap();
         let replayed = BlockReplay::default();
-        assert!(may_carry(&mainnet.resolve(15_537_394, 1_663_224_179), &replayed));
+        assert!(may_carry(&mainnet.resolve(15_537_394, 1_663_224_179), &block, &replayed));
         // Proof of work pays rewards that a block does not state.
-        assert!(!may_carry(&mainnet.resolve(15_537_393, 1_663_224_161), &replayed));
+        assert!(!may_carry(&mainnet.resolve(15_537_393, 1_663_224_161), &block, &replayed));
         let linea = mainnet.with_profile(ChainProfile::Linea);
-        assert!(!may_carry(&linea.resolve(block.number, block.timestamp_s), &replayed));
+        assert!(!may_carry(&linea.resolve(block.number, block.timestamp_s), &block, &replayed));
+    }
+
+    #[test]
+    fn state_of_the_op_stack_is_carried_where_every_fee_is_known() {
+        let (mut block, replayed) = (empty_block(), BlockReplay::default());
+        block.timestamp_s = CANYON_TIME_S + 2;
+        let rules = Rules::new(ChainId(10), None).unwrap().resolve(block.number, block.timestamp_s);
+        assert!(may_carry(&rules, &block, &replayed));
+        let deposit = Transaction { rollup: RollupPart::Deposit { mint_wei: U256::ZERO }, ..nothing() };
+        block.transactions = vec![deposit, nothing()];
+        assert!(!may_carry(&rules, &block, &replayed));
+        block.transactions[1].rollup = RollupPart::Posted(PostedSize::default());
+        assert!(may_carry(&rules, &block, &replayed));
+        // The block that activates Canyon receives a contract from nowhere.
+        block.timestamp_s = CANYON_TIME_S;
+        assert!(!may_carry(&rules, &block, &replayed));
+    }
+
+    fn nothing() -> Transaction {
+        Transaction {
+            hash: B256::ZERO,
+            tx_type: 2,
+            from: Address::ZERO,
+            to: None,
+            nonce: 0,
+            value_wei: U256::ZERO,
+            input: Bytes::new(),
+            gas_limit: 0,
+            gas_price_wei: None,
+            max_fee_per_gas_wei: None,
+            max_priority_fee_per_gas_wei: None,
+            max_fee_per_blob_gas_wei: None,
+            chain_id: None,
+            access_list: Vec::new(),
+            blob_hashes: Vec::new(),
+            authorizations: Vec::new(),
+            rollup: RollupPart::None,
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::state::{Codes, Db, Deployed, Link, NodeState, Source, analysed, freez
 use crate::watch::{Views, no_views};
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_provider::DynProvider;
-use cordon_model::block::{Block, Transaction};
+use cordon_model::block::{Block, RollupPart, Transaction};
 use cordon_model::execution::{Detail, Execution, ViewCall};
 use cordon_model::plan::Call;
 use cordon_model::units::{BlockRef, TxRef};
@@ -100,7 +100,7 @@ impl Fork {
             let mut machine = Machine::new(db, env.clone(), &rules, Mode::Mined);
             begin_block(&mut machine, &block, &rules)?;
             for transaction in block.transactions.iter().take(earlier) {
-                match machine.run(transaction.hash, machine::tx_env(transaction))? {
+                match machine.run(transaction.hash, machine::tx_env(transaction), transaction.rollup)? {
                     Attempt::Ran(run) => machine.commit(run.state),
                     Attempt::Refused(reason) => {
                         return Err(ReplayError::Evm {
@@ -342,7 +342,7 @@ impl Inner {
         let env = TxEnv { max_fee_per_blob_gas: u128::MAX, ..machine::tx_env(&transaction) };
         self.with_machine(|machine| {
             machine.record(detail);
-            match machine.run(transaction.hash, env)? {
+            match machine.run(transaction.hash, env, transaction.rollup)? {
                 Attempt::Ran(mut run) => {
                     let facts = machine.facts(at, timestamp_s, transaction, &mut run);
                     read_views(machine, facts, run.state, views)
@@ -384,6 +384,7 @@ impl Inner {
             access_list: Vec::new(),
             blob_hashes: Vec::new(),
             authorizations: Vec::new(),
+            rollup: RollupPart::None,
         }
     }
 }

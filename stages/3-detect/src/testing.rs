@@ -5,7 +5,7 @@
 
 use crate::valuation::{balance_of, total_supply};
 use alloy_primitives::{Address, B256, Bytes, I256, Selector, U256, address};
-use cordon_model::block::Transaction;
+use cordon_model::block::{RollupPart, Transaction};
 use cordon_model::execution::{
     AccessKind, Creation, Detail, Execution, Frame, FrameKind, Status, StorageAccess, Transfer, ViewCall,
     ViewReading,
@@ -403,5 +403,6 @@ fn transaction(from: Address, to: Address) -> Transaction {
         access_list: vec![],
         blob_hashes: vec![],
         authorizations: vec![],
+        rollup: RollupPart::None,
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::labels::Labels;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
-use cordon_model::block::Transaction;
+use cordon_model::block::{RollupPart, Transaction};
 use cordon_model::execution::{Creation, Detail, Execution, Frame, FrameKind, Status, Transfer};
 use cordon_model::protocol::{AssetSpec, Price, ProtectedContract, Protocol};
 use cordon_model::units::{Asset, BlockRef, ChainId, ProtocolId, TxRef, WAD};
@@ -78,6 +78,7 @@ impl TxBuilder {
             access_list: vec![],
             blob_hashes: vec![],
             authorizations: vec![],
+            rollup: RollupPart::None,
         };
         let execution = Execution {
             tx: TxRef { chain_id: ChainId(1), block, index: 0, hash },

@@ -7,7 +7,7 @@ use alloy_primitives::{Address, B256, Bytes, I256, U256, keccak256};
 use cordon_investigate::{
     Interfaces, Investigation, Labels, inspect, investigate, report_json, report_markdown, tx_markdown,
 };
-use cordon_model::block::Transaction;
+use cordon_model::block::{RollupPart, Transaction};
 use cordon_model::execution::{Detail, Execution, Frame, FrameKind, Status, Transfer};
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::incident::{Incident, IncidentEvent, Severity};
@@ -93,6 +93,7 @@ fn execution(seed: u8, frames: Vec<Frame>, transfers: Vec<Transfer>) -> Executio
         access_list: vec![],
         blob_hashes: vec![],
         authorizations: vec![],
+        rollup: RollupPart::None,
     };
     Execution {
         tx: TxRef { chain_id: ChainId(1), block, index: 0, hash },

@@ -70,8 +70,8 @@ fn read_back(receipts: &Value, block: &Block, integrity: Integrity) -> Result<Ve
 fn outcomes_are_read_and_the_root_is_recomputed() {
     let (block, receipts) = fixture(true.into());
     let expected = [
-        Outcome { success: Some(true), gas_used: 21_000 },
-        Outcome { success: Some(false), gas_used: 50_000 },
+        Outcome { success: Some(true), gas_used: 21_000, data_fee_wei: None },
+        Outcome { success: Some(false), gas_used: 50_000, data_fee_wei: None },
     ];
     assert_eq!(read_back(&receipts, &block, Integrity::Full).unwrap(), expected);
 }
@@ -80,7 +80,7 @@ fn outcomes_are_read_and_the_root_is_recomputed() {
 fn before_byzantium_a_receipt_holds_a_state_root() {
     let (block, mut receipts) = fixture(Eip658Value::PostState(B256::repeat_byte(5)));
     let outcomes = read_back(&receipts, &block, Integrity::Full).unwrap();
-    assert_eq!(outcomes[0], Outcome { success: None, gas_used: 21_000 });
+    assert_eq!(outcomes[0], Outcome { success: None, gas_used: 21_000, data_fee_wei: None });
     receipts[0]["root"] = json!(B256::repeat_byte(6));
     assert!(read_back(&receipts, &block, Integrity::Full).is_err());
 }

@@ -76,6 +76,7 @@ fn kind(transaction: &Transaction) -> Option<Kind> {
 mod tests {
     use super::*;
     use alloy_primitives::{Bytes, U256};
+    use cordon_model::block::RollupPart;
 
     fn to(address: Address, input: &'static [u8]) -> Transaction {
         Transaction {
@@ -95,6 +96,7 @@ mod tests {
             access_list: Vec::new(),
             blob_hashes: Vec::new(),
             authorizations: Vec::new(),
+            rollup: RollupPart::None,
         }
     }
 

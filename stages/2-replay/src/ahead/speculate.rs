@@ -141,6 +141,9 @@ impl<'a> Speculation<'a> {
             .with_cfg(machine::configuration(rules, Mode::Simulated))
             .with_block(machine::block_env(block, rules))
             .build_mainnet();
+        if let Some(precompiles) = machine::own_precompiles(rules) {
+            evm.precompiles = precompiles;
+        }
         for (contract, data) in opening_calls(block, rules) {
             system_call(&mut evm, contract, data);
         }

@@ -4,7 +4,7 @@
 use super::*;
 use crate::recorder::bounds::{MAX_DATA_BYTES, MAX_FRAMES, MAX_LOGS};
 use alloy_primitives::{Address, Bytes, U256, keccak256};
-use cordon_model::block::{Outcome, Transaction};
+use cordon_model::block::{Outcome, RollupPart, Transaction};
 use cordon_model::execution::{FrameKind, Status, StorageChange};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -30,6 +30,7 @@ fn transaction(index: u8) -> Transaction {
         access_list: Vec::new(),
         blob_hashes: Vec::new(),
         authorizations: Vec::new(),
+        rollup: RollupPart::None,
     }
 }
 
@@ -52,7 +53,9 @@ fn block(transactions: u8) -> Block {
         logs_bloom: alloy_primitives::Bloom::ZERO,
         withdrawals: Vec::new(),
         transactions: (0..transactions).map(transaction).collect(),
-        outcomes: (0..transactions).map(|_| Outcome { success: Some(true), gas_used: 21_000 }).collect(),
+        outcomes: (0..transactions)
+            .map(|_| Outcome { success: Some(true), gas_used: 21_000, data_fee_wei: None })
+            .collect(),
         witness: None,
     }
 }

@@ -2,7 +2,7 @@
 //! them.
 
 use alloy_primitives::{Address, B256, Bloom, Bytes, U256, hex, keccak256};
-use cordon_model::block::{Block, ChainProfile, Transaction, Witness, WitnessAccount};
+use cordon_model::block::{Block, ChainProfile, RollupPart, Transaction, Witness, WitnessAccount};
 use cordon_model::units::ChainId;
 use std::sync::Arc;
 
@@ -110,6 +110,7 @@ pub(crate) fn transaction(to: Address, value_wei: u64, nonce: u64) -> Transactio
         access_list: Vec::new(),
         blob_hashes: Vec::new(),
         authorizations: Vec::new(),
+        rollup: RollupPart::None,
     }
 }
 

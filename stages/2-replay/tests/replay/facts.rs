@@ -165,11 +165,11 @@ fn views_can_depend_on_the_execution_and_may_fail() {
 fn differences_from_the_receipts_and_the_header_are_reported() {
     let mut block = State::new().balance(OTHER, 1).block(vec![transaction(OTHER, 1, 0)]);
     block.gas_used = 21_000;
-    block.outcomes = vec![Outcome { success: Some(true), gas_used: 21_000 }];
+    block.outcomes = vec![Outcome { success: Some(true), gas_used: 21_000, data_fee_wei: None }];
     assert_eq!(replay_witness(&block, &all()).unwrap().mismatches, []);
 
     block.gas_used = 21_001;
-    block.outcomes = vec![Outcome { success: Some(false), gas_used: 20_999 }];
+    block.outcomes = vec![Outcome { success: Some(false), gas_used: 20_999, data_fee_wei: None }];
     let wrong = replay_witness(&block, &all()).unwrap().mismatches;
     let indices: Vec<_> = wrong.iter().map(|mismatch| mismatch.index).collect();
     assert_eq!(indices, [Some(0), Some(0), None]);

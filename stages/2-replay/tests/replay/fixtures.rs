@@ -2,10 +2,12 @@
 //!
 //! In: files of format `cordon-block/1`. Out: model blocks with witness. The product's own reader belongs to ingest.
 
-use alloy_primitives::{Address, B256, Bloom, Bytes, U256};
+use alloy_consensus::TxEnvelope;
+use alloy_eips::eip2718::Encodable2718 as _;
+use alloy_primitives::{Address, B256, Bloom, Bytes, U256, keccak256};
 use cordon_model::block::{
-    AccessListEntry, Authorization, Block, ChainProfile, Outcome, Transaction, Withdrawal, Witness,
-    WitnessAccount,
+    AccessListEntry, Authorization, Block, ChainProfile, Outcome, PostedSize, RollupPart, Transaction,
+    Withdrawal, Witness, WitnessAccount,
 };
 use cordon_model::units::ChainId;
 use serde_json::Value;
@@ -94,18 +96,21 @@ pub(crate) fn block(file: &Value) -> Block {
                 amount_gwei: u64_of(&entry["amount"]),
             })
             .collect(),
-        transactions: list(&file["transactions"]).map(transaction).collect(),
+        transactions: list(&file["transactions"])
+            .map(|tx| transaction(tx, file["chain"] == "optimism"))
+            .collect(),
         outcomes: list(&file["receipts"])
             .map(|receipt| Outcome {
                 success: opt(&receipt["status"], |status| !word(status).is_zero()),
                 gas_used: u64_of(&receipt["gasUsed"]),
+                data_fee_wei: opt(&receipt["l1Fee"], word),
             })
             .collect(),
         witness: Some(Arc::new(witness(file))),
     }
 }
 
-fn transaction(tx: &Value) -> Transaction {
+fn transaction(tx: &Value, is_op: bool) -> Transaction {
     Transaction {
         hash: text(&tx["hash"]),
         tx_type: opt(&tx["type"], u64_of).unwrap_or_default().try_into().unwrap(),
@@ -137,7 +142,21 @@ fn transaction(tx: &Value) -> Transaction {
                 s: word(&entry["s"]),
             })
             .collect(),
+        rollup: if is_op { rollup_part(tx) } else { RollupPart::None },
     }
+}
+
+/// What the OP stack's rules of 2023 ask for; FastLZ came later.
+fn rollup_part(tx: &Value) -> RollupPart {
+    if tx["type"] == "0x7e" {
+        return RollupPart::Deposit { mint_wei: word(&tx["mint"]) };
+    }
+    let envelope: TxEnvelope = serde_json::from_value(tx.clone()).unwrap();
+    let encoded = envelope.encoded_2718();
+    assert_eq!(keccak256(&encoded), text::<B256>(&tx["hash"]));
+    let zero_bytes = encoded.iter().filter(|byte| **byte == 0).count() as u64;
+    let nonzero_bytes = encoded.len() as u64 - zero_bytes;
+    RollupPart::Posted(PostedSize { zero_bytes, nonzero_bytes, fastlz_bytes: 0 })
 }
 
 fn witness(file: &Value) -> Witness {

@@ -29,6 +29,8 @@ mod market;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
+mod op_stack;
+#[cfg(test)]
 mod opcodes;
 #[cfg(test)]
 mod supply;

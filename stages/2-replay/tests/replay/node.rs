@@ -4,7 +4,7 @@ use crate::contracts::*;
 use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, Bytes, U256};
 use alloy_provider::{DynProvider, Provider as _};
-use cordon_model::block::{Block, Outcome, Transaction};
+use cordon_model::block::{Block, Outcome, RollupPart, Transaction};
 use cordon_model::execution::ViewCall;
 use cordon_model::units::ChainId;
 use cordon_range::{Call, Chain};
@@ -81,11 +81,16 @@ pub(crate) async fn block_of(provider: &DynProvider, chain_id: ChainId, number: 
                 access_list: Vec::new(),
                 blob_hashes: Vec::new(),
                 authorizations: Vec::new(),
+                rollup: RollupPart::None,
             })
             .collect(),
         outcomes: receipts
             .iter()
-            .map(|receipt| Outcome { success: Some(receipt.status()), gas_used: receipt.gas_used })
+            .map(|receipt| Outcome {
+                success: Some(receipt.status()),
+                gas_used: receipt.gas_used,
+                data_fee_wei: None,
+            })
             .collect(),
         witness: None,
     })

@@ -263,7 +263,7 @@ async fn a_fork_of_the_head_shares_what_it_reads_with_the_next_block() {
 async fn code_that_cannot_change_is_read_once_even_where_state_is_not_carried() {
     let (chain, block) = busy_block().await;
     let line = Line::to(&chain);
-    let rules = rules(&chain).with_profile(ChainProfile::Optimism);
+    let rules = rules(&chain).with_profile(ChainProfile::Linea);
     let mut replayer = Replayer::for_node(line.provider(), rules);
     assert_eq!(replayer.replay(block, Watch::everything(no_views())).await.unwrap().mismatches, []);
     assert!(replayer.fork_head().is_none());
@@ -296,7 +296,7 @@ async fn code_that_cannot_change_is_read_once_even_where_state_is_not_carried() 
 #[tokio::test]
 async fn what_a_kind_of_transaction_reads_is_read_ahead_the_third_time() {
     let chain = chain();
-    let rules = rules(&chain).with_profile(ChainProfile::Optimism);
+    let rules = rules(&chain).with_profile(ChainProfile::Linea);
     let mut replayer = Replayer::for_node(chain.provider(), rules);
     let mut rounds = Vec::new();
     for _ in 0..4 {

@@ -90,6 +90,8 @@ struct RawReceipt {
     status: Option<u8>,
     #[serde(deserialize_with = "quantity::required")]
     gas_used: u64,
+    #[serde(default, deserialize_with = "quantity::optional")]
+    l1_fee: Option<U256>,
 }
 
 /// Format, chain and number; reading ends as soon as all three were met.
@@ -188,7 +190,7 @@ fn outcomes(receipts: &[RawReceipt], transactions: usize) -> Result<Vec<Outcome>
             Some(1) => Some(true),
             Some(other) => return Err(format!("receipt {index} has the status {other}, expected 0 or 1")),
         };
-        Ok(Outcome { success, gas_used: receipt.gas_used })
+        Ok(Outcome { success, gas_used: receipt.gas_used, data_fee_wei: receipt.l1_fee })
     };
     receipts.iter().enumerate().map(outcome).collect()
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::conformance::{CHAIN, Followed, TestChain, empty_cursor, follow};
 use alloy_primitives::{Address, B256, U256, keccak256};
-use cordon_model::block::{ChainProfile, Outcome};
+use cordon_model::block::{ChainProfile, Outcome, RollupPart};
 use cordon_model::units::BlockRef;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -197,6 +197,11 @@ fn the_whole_shared_archive_is_read() {
         let block = block.unwrap();
         for transaction in &block.transactions {
             *types.entry(transaction.tx_type).or_default() += 1;
+            let is_deposit = matches!(transaction.rollup, RollupPart::Deposit { .. });
+            let is_posted = matches!(transaction.rollup, RollupPart::Posted(_));
+            let is_op = block.chain_id == ChainId(10);
+            let expected = (is_op && transaction.tx_type == 0x7e, is_op && transaction.tx_type != 0x7e);
+            assert_eq!((is_deposit, is_posted), expected, "{}", transaction.hash);
         }
         let gas: u64 = block.outcomes.iter().map(|outcome: &Outcome| outcome.gas_used).sum();
         assert_eq!(gas, block.gas_used, "block {} of chain {}", block.number, block.chain_id);

@@ -40,7 +40,7 @@ fn without(methods: &'static [&'static str]) -> impl Fn(&Value, Value) -> Value 
 }
 
 /// Block 3 fails, as every odd one.
-const EXPECTED: [Outcome; 1] = [Outcome { success: Some(false), gas_used: 21_003 }];
+const EXPECTED: [Outcome; 1] = [Outcome { success: Some(false), gas_used: 21_003, data_fee_wei: None }];
 
 #[tokio::test]
 async fn outcomes_are_read_and_a_filled_chain_is_followed() {
@@ -109,7 +109,7 @@ async fn a_forged_receipt_stops_the_source_where_everything_is_checked() {
     assert!(matches!(error, SourceError::ReceiptsMismatch { number: 3, .. }), "{error}");
     assert!(error.is_transient());
     let taken = first_block(&node, Integrity::Header).await.unwrap().outcomes;
-    assert_eq!(taken, [Outcome { success: Some(true), gas_used: 21_003 }]);
+    assert_eq!(taken, [Outcome { success: Some(true), gas_used: 21_003, data_fee_wei: None }]);
 }
 
 #[tokio::test]
