@@ -1,7 +1,7 @@
 //! One process over many chains: what it costs beside one process per chain, and whether a chain that floods delays one
 //! that does not.
 //!
-//! In: environment variables, all optional: `CHAINS` (8), `CHAINS_ROUNDS` (11), `CHAINS_BLOCKS` per chain and round (20),
+//! In: environment variables, all optional: `CHAINS` (8), `CHAINS_ROUNDS` (11), `CHAINS_BLOCKS` per chain and round (40),
 //! `CHAINS_TRANSACTIONS` per block (5), `CHAINS_SEGMENTS` of each kind (4), `CHAINS_SEGMENT_BLOCKS` (15),
 //! `CHAINS_FLOOD_TRANSACTIONS` per block of the flood (100), `CHAINS_PART` (`cost` or `delay`; both where unset). Out: a
 //! line per figure. Run it with `cargo bench -p cordon --bench chains`.
@@ -78,7 +78,7 @@ fn main() {
 /// Processor time and memory of one process over that of one per chain.
 async fn cost(binary: &Path) {
     let (chains, rounds, blocks) =
-        (setting("CHAINS", 8), setting("CHAINS_ROUNDS", 11), setting("CHAINS_BLOCKS", 20));
+        (setting("CHAINS", 8), setting("CHAINS_ROUNDS", 11), setting("CHAINS_BLOCKS", 40));
     let folder = tempfile::tempdir().unwrap();
     let mut nodes = Vec::new();
     for offset in 0..chains {

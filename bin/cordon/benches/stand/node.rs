@@ -28,6 +28,9 @@ const BATCH_MAX: usize = 500;
 /// Accounts that deploy and steal; the others transfer.
 const RESERVED_ACCOUNTS: usize = 2;
 
+/// Accounts that hold tokens or may make them: as many as anvil has without being asked for more.
+const HOLDERS: usize = 10;
+
 /// Receivers of transfers that do not touch the protected contract. Each is a slot of its own in the token, so that
 /// caches of state see more than the same few; anvil computes its whole state's root for every block, so they are not
 /// without end.
@@ -65,13 +68,19 @@ impl Node {
             token,
             purse,
             thief,
-            senders: accounts.iter().skip(RESERVED_ACCOUNTS).map(|account| (*account, 0)).collect(),
+            senders: accounts
+                .iter()
+                .take(HOLDERS)
+                .skip(RESERVED_ACCOUNTS)
+                .map(|account| (*account, 0))
+                .collect(),
             transfers: 0,
             client: reqwest::Client::new(),
         };
         let amount = U256::from(10).pow(U256::from(24));
         let mints: Vec<Value> = accounts[1..]
             .iter()
+            .take(HOLDERS)
             .zip(node.anvil.nonce(admin, "latest").await..)
             .map(|(to, nonce)| call(admin, nonce, token, Token::mintCall { to: *to, amount }.abi_encode()))
             .collect();
