@@ -349,9 +349,9 @@ pub(crate) fn tx_env(tx: &Transaction) -> TxEnv {
     }
 }
 
-/// Loads what the EVM otherwise loads at first use: the trusted setup of the point-evaluation precompile, which
-/// takes seconds and would fall on the first transaction that calls it. It is the only precompile that loads anything;
-/// the tables of the curves are part of the program. Blocking; call it once at start-up.
+/// Loads what the EVM otherwise loads at first use: the one point of the trusted setup that checking a proof needs. It is
+/// the only precompile that loads anything; the tables of the curves are part of the program. (revm's feature `c-kzg` is
+/// off: it checks the same proofs, but first computes tables for making them, which takes seconds and 100 MB.)
 pub fn warm_up() {
     // Any input makes it load; the answer (an invalid proof) does not matter.
     let verified = revm::precompile::kzg_point_evaluation::verify_kzg_proof(
@@ -361,4 +361,40 @@ pub fn warm_up() {
         &[0xc0; 48],
     );
     tracing::debug!(verified, "point evaluation precompile loaded");
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::hex;
+    use revm::precompile::kzg_point_evaluation::verify_kzg_proof;
+
+    /// A proof from the tests of EIP-4844, as revm and geth carry it.
+    const COMMITMENT: [u8; 48] = hex!(
+        "8f59a8d2a1a625a17f3fea0fe5eb8c896db3764f3185481bc22f91b4aaffcca25f26936857bc3a7c2539ea8ec3a952b7"
+    );
+    const POINT: [u8; 32] = hex!("73eda753299d7d483339d80809a1d80553bda402fffe5bfeffffffff00000000");
+    const VALUE: [u8; 32] = hex!("1522a4a7f34e1ea350ae07c29c96c7e79655aa926122e95fe69fcbd932ca49e9");
+    const PROOF: [u8; 48] = hex!(
+        "a62ad71d14c5719385c0686f1871430475bf3a00f0aa3f7b8dd99a9abc2160744faf0070725e00b60ad9a026a15b1a8c"
+    );
+
+    /// The order of the field: the least number that is no element of it.
+    const MODULUS: [u8; 32] = hex!("73eda753299d7d483339d80809a1d80553bda402fffe5bfeffffffff00000001");
+
+    #[test]
+    fn a_proof_holds_for_its_own_commitment_point_and_value_only() {
+        assert!(verify_kzg_proof(&COMMITMENT, &POINT, &VALUE, &PROOF));
+        assert!(!verify_kzg_proof(&PROOF, &POINT, &VALUE, &PROOF), "another commitment");
+        assert!(!verify_kzg_proof(&COMMITMENT, &VALUE, &VALUE, &PROOF), "another point");
+        assert!(!verify_kzg_proof(&COMMITMENT, &POINT, &POINT, &PROOF), "another value");
+        assert!(!verify_kzg_proof(&COMMITMENT, &POINT, &VALUE, &COMMITMENT), "another proof");
+    }
+
+    #[test]
+    fn what_is_no_point_or_no_field_element_is_refused() {
+        assert!(!verify_kzg_proof(&[0xff; 48], &POINT, &VALUE, &PROOF));
+        assert!(!verify_kzg_proof(&COMMITMENT, &MODULUS, &VALUE, &PROOF));
+        assert!(!verify_kzg_proof(&COMMITMENT, &POINT, &MODULUS, &PROOF));
+        assert!(!verify_kzg_proof(&COMMITMENT, &POINT, &VALUE, &[0; 48]));
+    }
 }

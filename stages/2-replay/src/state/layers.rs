@@ -17,6 +17,8 @@ const GROWTH: usize = 4;
 /// Entries up to which layers are merged, about 10 MB. A carried state is thus several layers, of which the oldest can
 /// be given up alone.
 const MAX_MERGED: usize = 100_000;
+/// Ancestor hashes that `BLOCKHASH` reaches (yellow paper, section 9.4.2).
+const BLOCK_HASH_REACH: u64 = 256;
 /// Codes that every cache holds from the start: the empty one, under its hash and under zero.
 const STARTING_CODES: usize = 2;
 
@@ -170,6 +172,11 @@ impl Layer {
         }
         self.cache.contracts.extend(newer.cache.contracts);
         self.cache.block_hashes.extend(newer.cache.block_hashes);
+        // Every block adds the hash of one; without an end they would push out state that is still used.
+        if let Some(newest) = self.cache.block_hashes.keys().max().copied() {
+            let oldest = newest.saturating_sub(U256::from(BLOCK_HASH_REACH));
+            self.cache.block_hashes.retain(|number, _| *number >= oldest);
+        }
         self.entries = entries(&self.cache);
         self
     }
