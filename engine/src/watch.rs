@@ -69,9 +69,7 @@ pub async fn watch(
 ) -> Result<(), EngineError> {
     let say: Say = Arc::from(say);
     let Some(first) = configs.first() else { return Ok(()) };
-    // Loading the KZG setup takes seconds of computing. Neither a restart in the middle of an incident nor the end of
-    // the process may wait for it, so it has a thread of its own that nobody joins.
-    drop(std::thread::spawn(cordon_replay::warm_up));
+    cordon_replay::warm_up();
     let outboxes = ChannelConfig::build_all(&first.channels, &cordon_notify::environment)?;
     let log: Arc<dyn EventLog> = Arc::new(SqliteLog::open(&first.store).await?);
     let (ended, over) = channel(false);

@@ -30,9 +30,9 @@ pub struct Execution {
     pub logs: Vec<Log>,
     /// Movements of native coin and of tokens (ERC-20 `Transfer` logs) that were kept.
     pub transfers: Vec<Transfer>,
-    /// Storage reads and writes in order, those of reverted frames included (see [`Frame::reverted`]). At
-    /// [`Detail::Watch`] a read that repeats what its frame already noted is left out; at [`Detail::Traced`] none is
-    /// known, and an empty list says nothing.
+    /// Storage reads and writes in order, those of reverted frames included (see [`Frame::reverted`]). A read that finds
+    /// what its frame found or wrote in the same slot before says nothing new; at [`Detail::Watch`] most of them are left
+    /// out. At [`Detail::Traced`] none is known, and an empty list says nothing.
     pub accesses: Vec<StorageAccess>,
     /// Reads and writes of transient storage (EIP-1153), under the same rules.
     pub transient: Vec<StorageAccess>,

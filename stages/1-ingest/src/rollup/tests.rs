@@ -102,7 +102,8 @@ fn compressed_lengths_are_those_of_other_implementations() {
 
 /// The algorithm as op-geth writes it down, index by index, for comparison.
 fn reference_len(data: &[u8]) -> u64 {
-    let literals = |count: usize| 33 * (count / 32) + if count % 32 == 0 { 0 } else { count % 32 + 1 };
+    let literals =
+        |count: usize| 33 * (count / 32) + if count.is_multiple_of(32) { 0 } else { count % 32 + 1 };
     let sequence = |at: usize| u32::from_le_bytes([data[at], data[at + 1], data[at + 2], 0]);
     let hash = |sequence: u32| ((u64::from(sequence) * 2_654_435_769) >> 19) as usize & 0x1fff;
     let limit = data.len().saturating_sub(13);

@@ -13,8 +13,7 @@ pub(crate) mod evm;
 pub(crate) mod facts;
 mod instructions;
 
-use alloy_primitives::map::Entry;
-use alloy_primitives::map::{B256Set, HashMap};
+use alloy_primitives::map::B256Set;
 use alloy_primitives::{Address, B256, U256};
 use bounds::Bounds;
 use cordon_model::execution::{AccessKind, Destruction, Detail, FrameKind, StorageAccess, Transfer};
@@ -27,9 +26,9 @@ const MAX_KEPT_ENTRIES: usize = 16_384;
 /// Bytes that the calldata buffer keeps room for, for the same reason.
 const MAX_KEPT_BYTES: usize = 256 << 10;
 
-/// Accesses up to which a repetition is looked for by going back over the list; the median transaction has fewer, and a
-/// look at so short a list costs less than a hash.
-const SCANNED: usize = 32;
+/// Places that are remembered of the newest accesses, to know a repetition. More than the different slots that all but
+/// the largest transactions touch, and two kilobytes.
+const REMEMBERED: usize = 512;
 
 /// In place of a frame's number: no frame, or one that a bound cut.
 const NO_FRAME: u32 = u32::MAX;
@@ -96,12 +95,12 @@ struct Mark {
 }
 
 /// Accesses of one kind of storage, in order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Accesses {
     list: Vec<StorageAccess>,
-    /// Place in the list of what was last noted for a slot within a frame; filled once the list is longer than
-    /// [`SCANNED`]. Places and not values, because a flood of different slots makes this table large.
-    noted: HashMap<(u32, U256), u32>,
+    /// Where in the list a slot was last noted, by [`Accesses::cell`]. Another slot may have taken its cell, and a cell
+    /// may speak of an earlier transaction: the list decides, and whatever it does not confirm is noted once more.
+    places: [u32; REMEMBERED],
 }
 
 /// What was hashed, each once.
@@ -298,7 +297,7 @@ impl Recorder {
         }
         let seq = self.next_seq();
         let Access { address, slot, kind, before, value } = access;
-        of(self).list.push(StorageAccess { seq, frame, address, slot, kind, before, value });
+        of(self).push(StorageAccess { seq, frame, address, slot, kind, before, value });
     }
 
     fn hashed(&mut self, bytes: &[u8], hash: B256) {
@@ -315,45 +314,44 @@ impl Recorder {
     }
 }
 
+impl Default for Accesses {
+    fn default() -> Self {
+        Self { list: Vec::new(), places: [0; REMEMBERED] }
+    }
+}
+
 impl Accesses {
     fn begin(&mut self) {
         empty(&mut self.list);
-        if self.noted.capacity() > MAX_KEPT_ENTRIES {
-            self.noted = HashMap::default();
-        } else {
-            self.noted.clear();
-        }
     }
 
     /// True for a read that finds what its frame already noted: it says nothing new. A read that finds another value
     /// does (a callee changed it in between), and every write counts.
-    fn is_known(&mut self, frame: u32, access: &Access) -> bool {
-        let place = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
-        let last = if self.list.len() < SCANNED {
-            let same = |noted: &&StorageAccess| noted.frame == frame && noted.slot == access.slot;
-            self.list.iter().rev().find(same)
-        } else {
-            if self.noted.is_empty() {
-                let noted = self.list.iter().enumerate();
-                self.noted.extend(noted.map(|(index, noted)| ((noted.frame, noted.slot), place(index))));
-            }
-            match self.noted.entry((frame, access.slot)) {
-                Entry::Vacant(free) => {
-                    free.insert(place(self.list.len()));
-                    return false;
-                }
-                Entry::Occupied(mut known) => {
-                    let last = usize::try_from(*known.get()).ok().and_then(|index| self.list.get(index));
-                    if last.is_some_and(|last| access.kind == AccessKind::Write || last.value != access.value)
-                    {
-                        // It is about to be added to the list.
-                        known.insert(place(self.list.len()));
-                    }
-                    last
-                }
-            }
-        };
-        access.kind == AccessKind::Read && last.is_some_and(|last| last.value == access.value)
+    #[inline]
+    fn is_known(&self, frame: u32, access: &Access) -> bool {
+        if access.kind == AccessKind::Write {
+            return false;
+        }
+        let place = self.places.get(Self::cell(frame, access.slot)).copied().unwrap_or(u32::MAX);
+        let last = usize::try_from(place).ok().and_then(|place| self.list.get(place));
+        last.is_some_and(|last| last.frame == frame && last.slot == access.slot && last.value == access.value)
+    }
+
+    #[inline]
+    fn push(&mut self, access: StorageAccess) {
+        let place = u32::try_from(self.list.len()).unwrap_or(u32::MAX);
+        if let Some(cell) = self.places.get_mut(Self::cell(access.frame, access.slot)) {
+            *cell = place;
+        }
+        self.list.push(access);
+    }
+
+    /// The cell of a slot within a frame. Slots are small numbers or hashes, and the lowest bits tell both apart.
+    #[inline]
+    fn cell(frame: u32, slot: U256) -> usize {
+        let [lowest, ..] = slot.into_limbs();
+        let mixed = lowest.wrapping_add(u64::from(frame).wrapping_mul(31));
+        usize::try_from(mixed % REMEMBERED as u64).unwrap_or(0)
     }
 }
 
