@@ -8,7 +8,7 @@
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::journal::Entries;
-use alloy_primitives::U256;
+use alloy_primitives::{Address, U256};
 use alloy_provider::Provider;
 use cordon_detect::members::{IMPLEMENTATION_SLOT, Joining, as_address, joining, member};
 use cordon_detect::{ConfigError, DetectorConfig, DetectorSet};
@@ -18,7 +18,12 @@ use cordon_model::log::{ChainEvent, FollowReason};
 use cordon_model::protocol::Protocol;
 use cordon_model::units::BlockRef;
 use cordon_replay::BlockReplay;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use std::sync::Arc;
+
+/// Questions about proxies that are open at once at the start. A restart in the middle of an incident must not wait for
+/// hundreds of contracts one after the other, and a node's limit of requests is shared with everything else.
+const LOOKS_AT_ONCE: usize = 16;
 
 /// Most times that a block is executed for members that join by members that joined in it. A child of a factory that
 /// is a proxy is one round; three deep is a nesting that no protocol in use has.
@@ -74,20 +79,14 @@ impl Engine {
     /// # Errors
     /// [`EngineError`] where the node or the log fails.
     pub async fn survey(&mut self) -> Result<(), EngineError> {
-        let mut found = Vec::new();
-        for protocol in self.detectors.protocols() {
-            for contract in &protocol.contracts {
-                let proxy = contract.address;
-                let what = || format!("code slot of {proxy}");
-                let slot = U256::from_be_bytes(IMPLEMENTATION_SLOT.0);
-                let node = |source| EngineError::Node { what: what(), source };
-                let word = self.provider.get_storage_at(proxy, slot).await.map_err(node)?;
-                let code = as_address(word).filter(|code| !protocol.protects(*code));
-                let because = FollowReason::ImplementationOf(proxy);
-                let joining = |contract| Joining { protocol: protocol.id.clone(), contract, because };
-                found.extend(code.map(joining));
-            }
-        }
+        let proxies = self
+            .detectors
+            .protocols()
+            .flat_map(|protocol| protocol.contracts.iter().map(move |contract| (protocol, contract.address)));
+        let looks = proxies.map(|(protocol, proxy)| self.code_behind(protocol, proxy));
+        let looks: Vec<_> = looks.collect();
+        let found: Vec<Option<Joining>> = stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await?;
+        let found: Vec<Joining> = found.into_iter().flatten().collect();
         if found.is_empty() {
             return Ok(());
         }
@@ -96,6 +95,16 @@ impl Engine {
         let chain = found.iter().map(|joining| event(joining, at)).collect();
         self.journal.append(self.stamp, Entries { chain, ..Entries::default() }).await?;
         self.reassemble()
+    }
+
+    /// Whose code a contract runs now, where it is a proxy and that code does not belong to the protocol yet.
+    async fn code_behind(&self, protocol: &Protocol, proxy: Address) -> Result<Option<Joining>, EngineError> {
+        let node = |source| EngineError::Node { what: format!("code slot of {proxy}"), source };
+        let slot = U256::from_be_bytes(IMPLEMENTATION_SLOT.0);
+        let word = self.provider.get_storage_at(proxy, slot).await.map_err(node)?;
+        let code = as_address(word).filter(|code| !protocol.protects(*code));
+        let because = FollowReason::ImplementationOf(proxy);
+        Ok(code.map(|contract| Joining { protocol: protocol.id.clone(), contract, because }))
     }
 
     /// The detectors as the log says now.

@@ -8,7 +8,7 @@ use cordon_model::incident::Severity;
 use cordon_model::log::{ChainEvent, FollowReason};
 use cordon_model::network::{AlarmLevel, NetworkAlarm, NetworkSignal, SignalKind};
 use cordon_model::notice::{Audience, Notice};
-use cordon_model::units::{ChainId, NoticeId};
+use cordon_model::units::{BlockRef, ChainId, NoticeId};
 
 /// The notices that follow from an event. `sequence` is the event's own number, its position in the log: the same
 /// record gives the same ids however often it is asked, and the same condition on another day gives others. `standing`
@@ -78,13 +78,22 @@ pub fn chain_notices(
                 FollowReason::ImplementationOf(proxy) => format!("it is the code behind {proxy} now"),
             };
             let title = format!("contract {contract} joined '{protocol}'");
-            let lines = vec![because, format!("in block {}", block.number)];
+            let lines = vec![because, joined_at(*block)];
             let occasion = ["followed", &protocol.0, &contract.to_string(), &block.hash.to_string()];
             let mut notice = tell(&occasion, Audience::Responders, Severity::Low, title, lines);
             notice.protocol = Some(protocol.clone());
             vec![notice]
         }
         ChainEvent::Reverted { .. } | ChainEvent::Finality { .. } => Vec::new(),
+    }
+}
+
+/// When a contract joined. A look at the start takes up what was there already and names no block's hash.
+fn joined_at(block: BlockRef) -> String {
+    if block.hash.is_zero() {
+        "before watching began".to_owned()
+    } else {
+        format!("in block {}", block.number)
     }
 }
 
@@ -208,7 +217,7 @@ mod tests {
     use super::*;
     use alloy_primitives::Address;
     use cordon_model::network::ProviderAnswer;
-    use cordon_model::units::{BlockRef, ProtocolId};
+    use cordon_model::units::ProtocolId;
     use std::collections::BTreeSet;
 
     const CHAIN: ChainId = ChainId(10);

@@ -89,12 +89,13 @@ fn chain_event(event: &ChainEvent, labels: &Labels) -> String {
                 FollowReason::CreatedBy(factory) => format!("created by {}", labels.full(*factory)),
                 FollowReason::ImplementationOf(proxy) => format!("code behind {}", labels.full(*proxy)),
             };
-            let contract = labels.full(*contract);
-            format!(
-                "contract {contract} joined '{}' in block {}: {because}",
-                plain(&protocol.0),
-                block.number
-            )
+            // A look at the start takes up what was there already and names no block's hash.
+            let at = if block.hash.is_zero() {
+                "before watching began".to_owned()
+            } else {
+                format!("in block {}", block.number)
+            };
+            format!("contract {} joined '{}' {at}: {because}", labels.full(*contract), plain(&protocol.0))
         }
     }
 }
