@@ -73,6 +73,7 @@ pub(crate) fn source_config(config: &Config, start: StartAt) -> json_rpc::Config
     // Some chains list transactions that their headers do not commit to.
     let checkable = chain_spec(config.chain.id).is_none_or(|spec| spec.transactions_root_checkable);
     source.integrity = if checkable { Integrity::Full } else { Integrity::Header };
+    source.fetch_ahead = config.chain.fetch_ahead;
     source.poll_interval_ms = NonZeroU64::new(config.chain.poll_interval_ms).unwrap_or(NonZeroU64::MIN);
     source
 }

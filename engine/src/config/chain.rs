@@ -18,6 +18,9 @@ const NODES_MAX: usize = 9;
 /// Most chains of one process: each needs about 100 MB and a share of a core.
 const CHAINS_MAX: usize = 32;
 
+/// Most blocks that are fetched ahead: half a megabyte each.
+const FETCH_AHEAD_MAX: usize = 64;
+
 /// Block time of a chain of which nothing is known: Ethereum's, the slowest in wide use, so that nothing is called late
 /// too early.
 const BLOCK_TIME_MS_UNKNOWN: NonZeroU64 = NonZeroU64::new(12_000).expect("twelve thousand is not zero");
@@ -39,6 +42,9 @@ pub struct Chain {
     pub start_block: Option<u64>,
     /// How often to ask for new blocks where the node does not push them.
     pub poll_interval_ms: u64,
+    /// Blocks that are fetched before they are judged while the chain is caught up with; zero for a node that allows few
+    /// requests.
+    pub fetch_ahead: usize,
     /// Whether transactions that wait to be mined are looked at too. Each is executed once, so this wants a node of one's
     /// own.
     pub pending: bool,
@@ -124,6 +130,10 @@ impl Resolver<'_> {
         if raw.poll_interval_ms == 0 {
             self.problem::<()>(&format!("{key}.poll_interval_ms"), 0, "at least 1");
         }
+        if raw.fetch_ahead > FETCH_AHEAD_MAX {
+            let expected = format!("a number from 0 to {FETCH_AHEAD_MAX}");
+            self.problem::<()>(&format!("{key}.fetch_ahead"), raw.fetch_ahead, expected);
+        }
         if let Some(quorum) = raw.quorum
             && (quorum == 0 || quorum > nodes.len())
         {
@@ -153,6 +163,7 @@ impl Resolver<'_> {
             hardfork: raw.hardfork,
             start_block: raw.start_block,
             poll_interval_ms: raw.poll_interval_ms,
+            fetch_ahead: raw.fetch_ahead,
             pending: raw.pending,
             beacon,
             timing,

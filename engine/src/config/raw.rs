@@ -134,9 +134,16 @@ pub struct RawChain {
     /// Poll interval.
     #[serde(default = "default_poll_interval_ms")]
     pub poll_interval_ms: u64,
+    /// Blocks fetched ahead while catching up.
+    #[serde(default = "default_fetch_ahead")]
+    pub fetch_ahead: usize,
 }
 
 /// A quarter of the fastest common block time (1 s on several rollups), so that polling adds little to latency.
+fn default_fetch_ahead() -> usize {
+    cordon_ingest::sources::json_rpc::FETCH_AHEAD_DEFAULT
+}
+
 fn default_poll_interval_ms() -> u64 {
     250
 }

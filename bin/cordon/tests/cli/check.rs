@@ -50,7 +50,7 @@ fn several_chains_are_checked_one_by_one() {
 #[test]
 fn what_is_wrong_with_several_chains_is_named() {
     let one = "[[chain]]\nid = 1\nrpc = \"ws://127.0.0.1:9\"\n";
-    let nodes = "[[chain]]\nid = 1\nquorum = 3\nrpc = \"ws://127.0.0.1:9\"\n[[chain.node]]\nname = \"a\"\n\
+    let nodes = "[[chain]]\nid = 1\nquorum = 3\nfetch_ahead = 65\nrpc = \"ws://127.0.0.1:9\"\n[[chain.node]]\nname = \"a\"\n\
         rpc = \"https://node.example/secret\"\n[[chain.node]]\nname = \"a\"\nrpc = \"gopher://secret\"\n";
     let twice = one.repeat(2);
     let other = format!("{one}{}", one.replace("id = 1", "id = 17000"));
@@ -63,6 +63,7 @@ fn what_is_wrong_with_several_chains_is_named() {
     );
     let said = complaint(config(several(nodes)).path(), &["check"], 3);
     assert!(said.contains("chain[0].rpc: found 'both rpc and node'"), "{said}");
+    assert!(said.contains("chain[0].fetch_ahead: found '65', expected a number from 0 to 64"), "{said}");
     assert!(
         said.contains("chain[0].quorum: found '3', expected a number from 1 to the number of nodes, 1"),
         "{said}"

@@ -38,6 +38,9 @@ use std::time::Duration;
 /// several nodes share one url and disagree.
 const LOOKS_MAX: u32 = 3;
 
+/// Default of [`Config::fetch_ahead`]. A node that takes 100 ms for a block and an engine that takes 15 are kept busy with
+/// seven; more would only be memory, half a megabyte each, and load on the node.
+pub const FETCH_AHEAD_DEFAULT: usize = 8;
 /// Default of [`Config::poll_interval_ms`]: half of the two seconds of the OP stack, a twelfth of Ethereum's slot.
 const POLL_INTERVAL_MS_DEFAULT: NonZeroU64 = NonZeroU64::new(1_000).expect("one thousand is not zero");
 
@@ -69,6 +72,9 @@ pub struct Config {
     /// Last block, where there is one: the source ends after it.
     #[serde(default)]
     pub end: Option<u64>,
+    /// Blocks that are fetched before they are asked for while a chain is caught up with; zero fetches none.
+    #[serde(default = "fetch_ahead_default")]
+    pub fetch_ahead: usize,
 }
 
 impl Config {
@@ -83,8 +89,13 @@ impl Config {
             integrity: Integrity::default(),
             receipts: receipts_default(),
             end: None,
+            fetch_ahead: FETCH_AHEAD_DEFAULT,
         }
     }
+}
+
+fn fetch_ahead_default() -> usize {
+    FETCH_AHEAD_DEFAULT
 }
 
 fn poll_interval_ms_default() -> NonZeroU64 {
@@ -299,7 +310,8 @@ impl JsonRpc {
         if cursor.recent.is_empty() {
             self.begun_at = Some(block.number);
         }
-        self.ahead.handed_out(&self.fetcher, block.number, self.config.end).await;
+        let Config { end, fetch_ahead, .. } = self.config;
+        self.ahead.handed_out(&self.fetcher, block.number, end, fetch_ahead).await;
         Advance::Update(ChainUpdate::Applied(Box::new(block)))
     }
 

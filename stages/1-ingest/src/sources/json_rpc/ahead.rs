@@ -9,10 +9,6 @@ use cordon_model::block::Block;
 use std::collections::VecDeque;
 use tokio::task::JoinHandle;
 
-/// Blocks that are under way at once. A node that takes 100 ms for a block and an engine that takes 15 are kept busy
-/// with seven; more would only be memory, half a megabyte each, and load on the node.
-const AHEAD_BLOCKS_MAX: usize = 8;
-
 /// Blocks applied in a row after which the source may be behind. The first block after a rest is what steady following
 /// looks like.
 const RUN_MIN: u32 = 2;
@@ -53,14 +49,20 @@ impl Ahead {
         self.run = 0;
     }
 
-    /// A block was handed out; those after it are fetched where there are some, up to `end`.
-    pub(super) async fn handed_out(&mut self, fetcher: &Fetcher, number: u64, end: Option<u64>) {
+    /// A block was handed out; those after it are fetched where there are some, up to `end`, so many at once.
+    pub(super) async fn handed_out(
+        &mut self,
+        fetcher: &Fetcher,
+        number: u64,
+        end: Option<u64>,
+        at_once: usize,
+    ) {
         // A caller that could not judge a block asks for it again; that is no backlog.
         if self.last != Some(number) {
             self.run = self.run.saturating_add(1);
             self.last = Some(number);
         }
-        if self.run < RUN_MIN {
+        if self.run < RUN_MIN || at_once == 0 {
             return;
         }
         if self.newest.is_none_or(|newest| newest <= number) {
@@ -70,7 +72,7 @@ impl Ahead {
         let Some(newest) = self.newest else { return };
         let last = end.map_or(newest, |end| newest.min(end));
         let mut next = self.under_way.back().map_or(number, |(last, _)| *last);
-        while next < last && self.under_way.len() < AHEAD_BLOCKS_MAX {
+        while next < last && self.under_way.len() < at_once {
             next = next.saturating_add(1);
             let (fetcher, wanted) = (fetcher.clone(), next);
             let task = tokio::spawn(async move { fetcher.block(Some(wanted)).await.ok().flatten() });
