@@ -107,33 +107,51 @@ impl TestChain {
     }
 
     pub(crate) fn block_ref(&self, number: usize) -> BlockRef {
-        BlockRef { number: number as u64, hash: self.inner().headers[number].hash_slow() }
+        self.inner().block_ref(number)
     }
 
     pub(crate) fn refs(&self) -> Vec<BlockRef> {
-        let count = self.inner().headers.len();
-        (0..count).map(|number| self.block_ref(number)).collect()
+        self.inner().refs()
     }
 
     /// Header fields with the hash, as JSON-RPC spells them.
     pub(crate) fn header_json(&self, number: usize) -> Option<Value> {
-        let header = self.inner().headers.get(number)?.clone();
-        let mut value = serde_json::to_value(&header).unwrap();
+        self.inner().header_json(number)
+    }
+
+    /// Answers what a source asks for, one request or a batch. Each request is answered from one moment of the chain,
+    /// however a test changes it meanwhile.
+    pub(crate) fn answer(&self, request: &Value) -> Value {
+        match request.as_array() {
+            Some(batch) => batch.iter().map(|request| self.inner().answer(request)).collect(),
+            None => self.inner().answer(request),
+        }
+    }
+}
+
+impl Inner {
+    fn block_ref(&self, number: usize) -> BlockRef {
+        BlockRef { number: number as u64, hash: self.headers[number].hash_slow() }
+    }
+
+    fn refs(&self) -> Vec<BlockRef> {
+        (0..self.headers.len()).map(|number| self.block_ref(number)).collect()
+    }
+
+    fn header_json(&self, number: usize) -> Option<Value> {
+        let header = self.headers.get(number)?;
+        let mut value = serde_json::to_value(header).unwrap();
         value["hash"] = json!(header.hash_slow());
         Some(value)
     }
 
-    /// Answers what a source asks for, one request or a batch.
-    pub(crate) fn answer(&self, request: &Value) -> Value {
-        if let Some(batch) = request.as_array() {
-            return batch.iter().map(|request| self.answer(request)).collect();
-        }
+    fn answer(&self, request: &Value) -> Value {
         let result = match request["method"].as_str().unwrap() {
             "eth_chainId" => json!(format!("{:#x}", CHAIN.0)),
             "eth_getBlockByNumber" => self.block_json(request["params"][0].as_str().unwrap()),
             "eth_getBlockReceipts" => self.receipts_json(&request["params"][0]),
             "eth_getTransactionReceipt" => self.receipt_json(&request["params"][0]),
-            "eth_blockNumber" => json!(format!("{:#x}", self.inner().headers.len().saturating_sub(1))),
+            "eth_blockNumber" => json!(format!("{:#x}", self.headers.len().saturating_sub(1))),
             "eth_subscribe" => json!("0x1"),
             "web3_clientVersion" => json!("Fixture/1.0"),
             other => panic!("unexpected method {other}"),
@@ -143,8 +161,7 @@ impl TestChain {
 
     /// The transactions of the canonical chain, by number; none where blocks are empty.
     fn transactions(&self) -> Vec<TxEnvelope> {
-        let inner = self.inner();
-        let headers = inner.headers.iter().filter(|_| inner.filled);
+        let headers = self.headers.iter().filter(|_| self.filled);
         headers.map(|header| transaction(header.number, &header.extra_data)).collect()
     }
 
@@ -168,7 +185,7 @@ impl TestChain {
     fn block_json(&self, tag: &str) -> Value {
         let number = match tag.strip_prefix("0x") {
             Some(digits) => usize::from_str_radix(digits, 16).unwrap(),
-            None => self.inner().headers.len().wrapping_sub(1),
+            None => self.headers.len().wrapping_sub(1),
         };
         let Some(mut value) = self.header_json(number) else { return Value::Null };
         value["transactions"] = json!([]);
