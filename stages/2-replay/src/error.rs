@@ -85,6 +85,9 @@ pub enum StateError {
         /// How long it was waited for.
         timeout_ms: u64,
     },
+    /// The program is ending, so the node is not asked any more.
+    #[error("the question was given up")]
+    Ended(#[source] tokio::task::JoinError),
     /// The node does not know what every node has.
     #[error("the node does not have it")]
     NotOnNode,

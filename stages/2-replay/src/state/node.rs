@@ -106,7 +106,8 @@ impl NodeState {
             return Ok(known);
         }
         self.counters.late.add(1);
-        let read = self.runtime.block_on(self.read(&[address], &[])).and_then(|read| only(read.accounts));
+        let read = self.wait(|node| async move { node.read(&[address], &[]).await });
+        let read = read.and_then(|read| only(read.accounts));
         read.map_err(|e| DbError::new(format!("account {address}"), Some(address), e))
     }
 
@@ -116,8 +117,8 @@ impl NodeState {
             return Ok(known);
         }
         self.counters.late.add(1);
-        let read =
-            self.runtime.block_on(self.read(&[], &[(address, slot)])).and_then(|read| only(read.slots));
+        let read = self.wait(|node| async move { node.read(&[], &[(address, slot)]).await });
+        let read = read.and_then(|read| only(read.slots));
         read.map_err(|e| DbError::new(format!("slot {slot:#x} of {address}"), Some(address), e))
     }
 
@@ -127,7 +128,7 @@ impl NodeState {
         }
         let fail = |e| DbError::new(format!("hash of block {number}"), None, e);
         self.counters.late.add(1);
-        self.runtime.block_on(self.read_hash(number)).map_err(fail)
+        self.wait(|node| async move { node.read_hash(number).await }).map_err(fail)
     }
 
     /// Reads everything that is wanted, in as few messages as possible, and says how many values were learned. A single
@@ -138,19 +139,30 @@ impl NodeState {
     pub(crate) fn fetch(&self, wanted: &Wanted) -> Result<usize, StateError> {
         let accounts: Vec<Address> = wanted.accounts.iter().copied().collect();
         let slots: Vec<(Address, U256)> = wanted.slots.iter().copied().collect();
-        self.runtime.block_on(async {
-            let read = self.read(&accounts, &slots).await?;
+        let hashes: Vec<u64> = wanted.hashes.iter().copied().collect();
+        let learned = self.wait(|node| async move {
+            let read = node.read(&accounts, &slots).await?;
             let accounts = read.accounts.iter().filter(|read| read.is_ok()).count();
             let slots = read.slots.iter().filter(|read| read.is_ok()).count();
-            let hashes = wanted.hashes.iter().map(|number| self.read_hash(*number));
+            let hashes = hashes.iter().map(|number| node.read_hash(*number));
             let hashes = futures::future::join_all(hashes).await.iter().filter(|read| read.is_ok()).count();
-            let learned = accounts.saturating_add(slots).saturating_add(hashes);
-            if learned < wanted.len() {
-                let refused = wanted.len().saturating_sub(learned);
-                tracing::debug!(refused, "the node refused a part of what was to be read ahead");
-            }
-            Ok(learned)
-        })
+            Ok(accounts.saturating_add(slots).saturating_add(hashes))
+        })?;
+        if learned < wanted.len() {
+            let refused = wanted.len().saturating_sub(learned);
+            tracing::debug!(refused, "the node refused a part of what was to be read ahead");
+        }
+        Ok(learned)
+    }
+
+    /// Waits for what the node is asked. It is asked on the runtime and not on this thread: a runtime that ends drops
+    /// what it runs, while a timer that another thread polls would panic then.
+    fn wait<T: Send + 'static, F>(&self, ask: impl FnOnce(Self) -> F) -> Result<T, StateError>
+    where
+        F: Future<Output = Result<T, StateError>> + Send + 'static,
+    {
+        let asked = self.runtime.spawn(ask(self.clone()));
+        self.runtime.block_on(asked).unwrap_or_else(|ended| Err(StateError::Ended(ended)))
     }
 
     async fn read(&self, accounts: &[Address], slots: &[(Address, U256)]) -> Result<Reading, StateError> {
@@ -242,5 +254,36 @@ fn code_of(answer: Option<Result<Answer, StateError>>) -> Result<Bytes, StateErr
         Some(Ok(Answer::Code(code))) => Ok(code),
         Some(Err(error)) => Err(error),
         Some(Ok(Answer::Word(_))) | None => Err(StateError::NotOnNode),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_json_rpc::RequestPacket;
+    use alloy_provider::RootProvider;
+    use alloy_rpc_client::RpcClient;
+    use alloy_transport::TransportFut;
+    use std::time::Duration;
+
+    #[test]
+    fn a_program_that_ends_gives_up_its_questions_without_a_panic() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (asked, was_asked) = std::sync::mpsc::channel();
+        let silent = tower::service_fn(move |_: RequestPacket| -> TransportFut<'static> {
+            asked.send(()).unwrap();
+            Box::pin(std::future::pending())
+        });
+        let link = Link::new(RootProvider::new(RpcClient::new(silent, true)).erased());
+        let handle = runtime.handle().clone();
+        let state = NodeState::new(link, handle, B256::ZERO, Codes::default(), Deployed::default());
+        let (reader, later) = (state.clone(), state);
+        let reads = std::thread::spawn(move || reader.account(Address::ZERO));
+        was_asked.recv_timeout(Duration::from_secs(60)).unwrap();
+        runtime.shutdown_background();
+        let error = reads.join().expect("no panic").unwrap_err();
+        assert!(matches!(error.source, StateError::Ended(_)), "{error:?}");
+        let error = later.slot(Address::ZERO, U256::ONE).unwrap_err();
+        assert!(matches!(error.source, StateError::Ended(_)), "{error:?}");
     }
 }
