@@ -32,7 +32,7 @@ pub struct Execution {
     pub transfers: Vec<Transfer>,
     /// Storage reads and writes in order, those of reverted frames included (see [`Frame::reverted`]). A read that finds
     /// what its frame found or wrote in the same slot before says nothing new; at [`Detail::Watch`] most of them are left
-    /// out. At [`Detail::Traced`] none is known, and an empty list says nothing.
+    /// out. Up to [`Detail::Traced`] none is known, and an empty list says nothing.
     pub accesses: Vec<StorageAccess>,
     /// Reads and writes of transient storage (EIP-1153), under the same rules.
     pub transient: Vec<StorageAccess>,
@@ -58,6 +58,9 @@ pub struct Execution {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Detail {
+    /// What an archived tree of calls tells, and no more: no logs, no storage, no balances, no gas prices. Movements of
+    /// tokens are read off the calls that order them, so that those which a contract makes inside itself are missing.
+    Calls,
     /// What a node's traces tell: calls, logs, transfers and what differs afterwards. Which slots were read or written
     /// on the way, and when, is not known, nor is transient storage; [`Execution::accesses`] and
     /// [`Execution::transient`] are empty without meaning "none".
@@ -74,6 +77,12 @@ impl Detail {
     #[must_use]
     pub fn knows_accesses(self) -> bool {
         self > Self::Traced
+    }
+
+    /// True where [`Execution::logs`] holds the logs that were emitted.
+    #[must_use]
+    pub fn knows_logs(self) -> bool {
+        self > Self::Calls
     }
 }
 

@@ -97,7 +97,7 @@ impl Machine {
     /// Chooses how much of the transactions from here on is recorded; [`Detail::Watch`] unless chosen otherwise.
     pub(crate) fn record(&mut self, detail: Detail) {
         // What this EVM records is never a node's word.
-        let detail = if detail == Detail::Traced { Detail::Watch } else { detail };
+        let detail = detail.max(Detail::Watch);
         if self.evm.ctx.chain.detail() != detail {
             self.evm.ctx.chain.set_detail(detail);
             self.recording = recording_instructions(self.spec, detail);

@@ -6,6 +6,7 @@
 //! tracers do not tell. The node's word is checked as far as the block allows (hashes, gas, status, logs bloom); calls,
 //! storage and balances are trusted.
 
+mod archived;
 mod calls;
 mod diff;
 mod error;
@@ -13,6 +14,7 @@ mod facts;
 mod json;
 mod views;
 
+pub use archived::read_call_tree;
 pub use error::TraceError;
 
 use crate::block_run::{BlockReplay, LogsBloom, Mismatch, compare_header, compare_receipt};

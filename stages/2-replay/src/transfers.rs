@@ -1,9 +1,11 @@
-//! Token movements as logs tell them.
+//! Token movements as logs tell them, and as calls order them where there are no logs.
 //!
-//! In: one log. Out: who moved how much, where the log has the shape of ERC-20's `Transfer`. Shared by the recorder and
-//! by the reader of node traces, so that both see the same movements.
+//! In: one log, or one call. Out: who moved how much, where the log has the shape of ERC-20's `Transfer`, or the call that
+//! of `transfer` and its relatives. Shared by the recorder and by the readers of traces, so that all see the same
+//! movements.
 
 use alloy_primitives::{Address, B256, U256, b256};
+use cordon_model::execution::{Frame, FrameKind};
 use revm::primitives::eip7708::ETH_TRANSFER_LOG_ADDRESS;
 
 /// `keccak256("Transfer(address,address,uint256)")`, the event of ERC-20.
@@ -28,6 +30,34 @@ pub(crate) fn token_move(emitter: Address, topics: &[B256], data: &[u8]) -> Opti
         to: Address::from_word(to),
         amount_raw: U256::from_be_slice(data),
     })
+}
+
+/// The movement that a call orders of the token that it calls: `transfer` and `transferFrom` of ERC-20, `mint(address,
+/// uint256)`, and `deposit()` and `withdraw(uint256)` of wrapped coins (WETH9, which logs no `Transfer` for the last two
+/// either, but whose supply moves). `None` for any other call, and for one that answered no.
+pub(crate) fn ordered_move(frame: &Frame) -> Option<TokenMove> {
+    if frame.kind != FrameKind::Call || frame.precompile {
+        return None;
+    }
+    let refused = frame.output.len() == 32 && frame.output.iter().all(|byte| *byte == 0);
+    let argument = |index: usize| {
+        let start = 4 + 32 * index;
+        frame.input.get(start..start + 32).map(U256::from_be_slice)
+    };
+    let party = |index: usize| argument(index).map(|word| Address::from_word(word.into()));
+    let (from, to, amount_raw) = match frame.selector()?.0 {
+        [0xa9, 0x05, 0x9c, 0xbb] => (frame.caller, party(0)?, argument(1)?),
+        [0x23, 0xb8, 0x72, 0xdd] => (party(0)?, party(1)?, argument(2)?),
+        [0x40, 0xc1, 0x0f, 0x19] => (Address::ZERO, party(0)?, argument(1)?),
+        [0xd0, 0xe3, 0x0d, 0xb0] if frame.input.len() == 4 && frame.output.is_empty() => {
+            (Address::ZERO, frame.caller, frame.value_wei)
+        }
+        [0x2e, 0x1a, 0x7d, 0x4d] if frame.input.len() == 36 && frame.output.is_empty() => {
+            (frame.caller, Address::ZERO, argument(0)?)
+        }
+        _ => return None,
+    };
+    (!refused && !amount_raw.is_zero()).then_some(TokenMove { from, to, amount_raw })
 }
 
 #[cfg(test)]

@@ -5,6 +5,9 @@
 //! that it does not hold are skipped, and only neighbours are checked to be linked.
 
 mod format;
+mod recorded;
+
+pub use recorded::{Recorded, read_recording, recordings};
 
 use crate::error::SourceError;
 use crate::follow::{Sight, Step, View, next_step};

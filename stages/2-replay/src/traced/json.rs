@@ -31,27 +31,43 @@ pub(crate) fn read_block<T: DeserializeOwned + Send>(
     block: &Block,
     answer: &str,
 ) -> Result<Vec<T>, TraceError> {
+    read(method, answer, || Entries { block, of: PhantomData::<T> })
+}
+
+/// A single trace by itself.
+pub(crate) fn read_one<T: DeserializeOwned + Send>(
+    method: &'static str,
+    answer: &str,
+) -> Result<T, TraceError> {
+    read(method, answer, || PhantomData::<T>)
+}
+
+/// Reads on a thread whose stack is deep enough.
+fn read<'a, S: DeserializeSeed<'a, Value: Send>>(
+    method: &'static str,
+    answer: &'a str,
+    seed: impl Fn() -> S + Send,
+) -> Result<S::Value, TraceError> {
     if answer.len() > MAX_ANSWER_BYTES {
         return Err(TraceError::TooLarge { method, bytes: answer.len(), max: MAX_ANSWER_BYTES });
     }
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("traces".to_owned()).stack_size(STACK_BYTES);
         let reader =
-            thread.spawn_scoped(scope, || read_entries(method, block, answer)).map_err(TraceError::Thread)?;
+            thread.spawn_scoped(scope, || read_here(method, answer, seed)).map_err(TraceError::Thread)?;
         reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 
-fn read_entries<T: DeserializeOwned>(
+fn read_here<'a, S: DeserializeSeed<'a>>(
     method: &'static str,
-    block: &Block,
-    answer: &str,
-) -> Result<Vec<T>, TraceError> {
-    let entries = || Entries { block, of: PhantomData::<T> };
+    answer: &'a str,
+    seed: impl Fn() -> S,
+) -> Result<S::Value, TraceError> {
     let mut json = serde_json::Deserializer::from_str(answer);
     // The readers bound their own depth, and what they ignore is skipped without recursion.
     json.disable_recursion_limit();
-    if let Ok(read) = entries().deserialize(&mut json)
+    if let Ok(read) = seed().deserialize(&mut json)
         && json.end().is_ok()
     {
         return Ok(read);
@@ -60,7 +76,7 @@ fn read_entries<T: DeserializeOwned>(
     let mut json = serde_json::Deserializer::from_str(answer);
     json.disable_recursion_limit();
     let mut track = serde_path_to_error::Track::new();
-    let failed = entries().deserialize(serde_path_to_error::Deserializer::new(&mut json, &mut track));
+    let failed = seed().deserialize(serde_path_to_error::Deserializer::new(&mut json, &mut track));
     let place = track.path().to_string();
     let reason = match failed.map(|_| json.end()) {
         Err(error) | Ok(Err(error)) => error.to_string(),

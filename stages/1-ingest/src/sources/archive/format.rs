@@ -110,8 +110,8 @@ pub(super) fn label(path: &Path) -> Result<Label, SourceError> {
     }
 }
 
-/// The whole block.
-pub(super) fn read(path: &Path) -> Result<Block, SourceError> {
+/// The whole text of a file.
+pub(super) fn unpacked(path: &Path) -> Result<Vec<u8>, SourceError> {
     let mut text = Vec::new();
     let io =
         |source| SourceError::Io { path: path.to_owned(), expected: "one complete Zstandard frame", source };
@@ -120,6 +120,12 @@ pub(super) fn read(path: &Path) -> Result<Block, SourceError> {
         let (limit, unit) = (UNPACKED_BYTES_MAX, "unpacked bytes");
         return Err(SourceError::TooLarge { path: path.to_owned(), limit, unit });
     }
+    Ok(text)
+}
+
+/// The whole block.
+pub(super) fn read(path: &Path) -> Result<Block, SourceError> {
+    let text = unpacked(path)?;
     let damaged = |source| SourceError::Damaged { path: path.to_owned(), source: Box::new(source) };
     let file: RawFile = convert::read_json(&text, ORIGIN).map_err(damaged)?;
     drop(text);
