@@ -80,6 +80,10 @@ pub enum AttackClass {
     Reentrancy,
     /// A share price or exchange rate is moved inside one transaction.
     RateManipulation,
+    /// A sequence that borrowed coins paid for, which no participant with coins of his own would need.
+    FlashLoan,
+    /// Calls of a shape that ordinary use does not have.
+    ControlFlow,
 }
 
 impl fmt::Display for AttackClass {
@@ -88,6 +92,8 @@ impl fmt::Display for AttackClass {
             Self::ValueExtraction => "value extraction",
             Self::Reentrancy => "re-entrancy",
             Self::RateManipulation => "rate manipulation",
+            Self::FlashLoan => "flash-loan-funded sequence",
+            Self::ControlFlow => "abnormal control flow",
         })
     }
 }
@@ -135,6 +141,53 @@ pub enum Evidence {
         /// Size of the move.
         jump_bps: Bps,
     },
+    /// Coins were borrowed and given back within the transaction, and the protocol was used in between.
+    FlashLoan {
+        /// Account that lent.
+        lender: Address,
+        /// What it lent.
+        asset: Asset,
+        /// How much.
+        amount_raw: U256,
+        /// How much came back.
+        repaid_raw: U256,
+        /// Calls into protected contracts while the loan was open.
+        calls: u32,
+    },
+    /// One function of a protected contract was called over and over, or the protocol was called a great deal.
+    RepeatedCalls {
+        /// Contract called most often.
+        contract: Address,
+        /// Its function.
+        function: Option<Selector>,
+        /// How often that was.
+        times: u32,
+        /// Calls of the transaction, all of them.
+        frames: u32,
+    },
+    /// A contract that did not exist before the transaction called a protected one.
+    FreshCaller {
+        /// The new contract.
+        caller: Address,
+        /// The protected one.
+        contract: Address,
+        /// Function that it called.
+        function: Option<Selector>,
+    },
+    /// The sender's side gained and paid nothing, while a protected contract lost and received nothing.
+    UnpaidGain {
+        /// Protected contract that lost.
+        contract: Address,
+        /// What it lost.
+        losses: Vec<AssetDelta>,
+        /// What the sender's side gained.
+        gains: Vec<AssetDelta>,
+    },
+}
+
+/// A function for people; a call without a selector runs the fallback.
+fn name(selector: &Option<Selector>) -> String {
+    selector.map_or("fallback".to_owned(), |selector| selector.to_string())
 }
 
 impl fmt::Display for Evidence {
@@ -148,8 +201,6 @@ impl fmt::Display for Evidence {
                 write!(f, " over {} assets", holdings.len())
             }
             Self::Reentry { contract, outer, inner, via, slots } => {
-                let name =
-                    |selector: &Option<Selector>| selector.map_or("fallback".to_owned(), |s| s.to_string());
                 write!(
                     f,
                     "{} of {contract} entered through {via} while {} was unsettled",
@@ -164,6 +215,27 @@ impl fmt::Display for Evidence {
                     "rate of {contract} moved by {jump_bps} within the transaction ({before_raw} -> {extreme_raw})"
                 )
             }
+            Self::FlashLoan { lender, asset, amount_raw, repaid_raw, calls } => write!(
+                f,
+                "{amount_raw} of {asset} borrowed from {lender}, {repaid_raw} given back in the same transaction, {calls} \
+                 calls into the protocol in between"
+            ),
+            Self::RepeatedCalls { contract, function, times, frames } => write!(
+                f,
+                "{} of {contract} called {times} times in a transaction of {frames} calls",
+                name(function)
+            ),
+            Self::FreshCaller { caller, contract, function } => write!(
+                f,
+                "{} of {contract} called by {caller}, which the same transaction created",
+                name(function)
+            ),
+            Self::UnpaidGain { contract, losses, gains } => write!(
+                f,
+                "{contract} lost {} assets and received nothing, the sender's side gained {} and paid nothing",
+                losses.len(),
+                gains.len()
+            ),
         }
     }
 }

@@ -4,14 +4,22 @@
 //! here. Must never: build a detector from a value that it cannot mean, since a threshold that is silently replaced is
 //! worse than a refusal to start.
 
+pub mod flash_loan;
+pub mod fresh_caller;
 pub mod rate_jump;
 pub mod reentrancy;
+pub mod repeated_calls;
+pub mod unpaid_gain;
 pub mod value_loss;
 
 use crate::detector::Detector;
+use flash_loan::FlashLoanConfig;
+use fresh_caller::FreshCallerConfig;
 use rate_jump::RateJumpConfig;
 use reentrancy::ReentrancyConfig;
+use repeated_calls::RepeatedCallsConfig;
 use serde::Deserialize;
+use unpaid_gain::UnpaidGainConfig;
 use value_loss::ValueLossConfig;
 
 /// One configured detector; `type` names it.
@@ -24,9 +32,31 @@ pub enum DetectorConfig {
     Reentrancy(ReentrancyConfig),
     /// A share price moved within one transaction.
     RateJump(RateJumpConfig),
+    /// The protocol was used on borrowed coins.
+    FlashLoan(FlashLoanConfig),
+    /// The protocol was worked over and over.
+    RepeatedCalls(RepeatedCallsConfig),
+    /// A contract born in the transaction called the protocol.
+    FreshCaller(FreshCallerConfig),
+    /// The sender took without giving.
+    UnpaidGain(UnpaidGainConfig),
 }
 
 impl DetectorConfig {
+    /// Every detector once, at its defaults.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        vec![
+            Self::ValueLoss(ValueLossConfig::default()),
+            Self::Reentrancy(ReentrancyConfig::default()),
+            Self::RateJump(RateJumpConfig::default()),
+            Self::FlashLoan(FlashLoanConfig::default()),
+            Self::RepeatedCalls(RepeatedCallsConfig::default()),
+            Self::FreshCaller(FreshCallerConfig::default()),
+            Self::UnpaidGain(UnpaidGainConfig::default()),
+        ]
+    }
+
     /// The detector.
     ///
     /// # Errors
@@ -36,6 +66,10 @@ impl DetectorConfig {
             Self::ValueLoss(config) => Box::new(config.build()?),
             Self::Reentrancy(config) => Box::new(config.build()),
             Self::RateJump(config) => Box::new(config.build()?),
+            Self::FlashLoan(config) => Box::new(config.build()?),
+            Self::RepeatedCalls(config) => Box::new(config.build()?),
+            Self::FreshCaller(config) => Box::new(config.build()),
+            Self::UnpaidGain(config) => Box::new(config.build()),
         })
     }
 }

@@ -8,16 +8,19 @@
 //! [`Execution`]: cordon_model::execution::Execution
 //! [`Finding`]: cordon_model::finding::Finding
 
+mod anyone;
 mod detector;
 pub mod detectors;
 pub mod members;
 pub mod network;
+mod parties;
 mod set;
 mod valuation;
 
 #[cfg(test)]
 mod testing;
 
+pub use anyone::anyone;
 pub use detector::{Detector, Gap};
 pub use detectors::value_loss::loss_wad;
 pub use detectors::{ConfigError, DetectorConfig};

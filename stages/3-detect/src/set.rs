@@ -83,6 +83,15 @@ impl DetectorSet {
         self.pairs(execution).flat_map(|(protocol, detector)| detector.inspect(protocol, execution)).collect()
     }
 
+    /// What all detectors say about a transaction that succeeded, for a protocol that is not in the set.
+    #[must_use]
+    pub fn inspect_for(&self, protocol: &Protocol, execution: &Execution) -> Vec<Finding> {
+        if !execution.status.is_success() {
+            return Vec::new();
+        }
+        self.detectors.iter().flat_map(|detector| detector.inspect(protocol, execution)).collect()
+    }
+
     /// What could not be judged about the transaction.
     #[must_use]
     pub fn gaps(&self, execution: &Execution) -> Vec<Gap> {

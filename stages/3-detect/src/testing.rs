@@ -226,6 +226,11 @@ impl Script {
         self.frame(FrameKind::Call, address, selector(function).as_slice(), inside);
     }
 
+    /// A creation with what its constructor does.
+    pub(crate) fn create(&mut self, address: Address, inside: impl FnOnce(&mut Self)) {
+        self.frame(FrameKind::Create, address, &[0x60], inside);
+    }
+
     /// A call through a proxy: the proxy's frame and the delegate frame below it.
     pub(crate) fn proxied(&mut self, address: Address, function: u8, inside: impl FnOnce(&mut Self)) {
         self.call(address, function, |script| {

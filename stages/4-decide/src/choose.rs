@@ -51,11 +51,11 @@ pub fn choose(incident: &Incident) -> Option<Choice> {
 }
 
 /// Contracts whose own behaviour the findings object to. A moved rate is not among them: it names the vault whose
-/// rate was moved, which may work as designed.
+/// rate was moved, which may work as designed. Nor is the shape of a transaction, which is the sender's.
 fn flawed_contracts(incident: &Incident) -> BTreeSet<Address> {
     let flawed = |class: AttackClass| match class {
         AttackClass::ValueExtraction | AttackClass::Reentrancy => true,
-        AttackClass::RateManipulation => false,
+        AttackClass::RateManipulation | AttackClass::FlashLoan | AttackClass::ControlFlow => false,
     };
     incident.findings.iter().filter(|finding| flawed(finding.class)).map(|finding| finding.contract).collect()
 }

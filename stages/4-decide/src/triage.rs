@@ -14,7 +14,12 @@ use cordon_model::units::{Bps, format_value};
 pub fn triage(incident: &Incident, policy: &Policy) -> (Severity, String) {
     let losses = incident.findings.iter().filter_map(|finding| match &finding.evidence {
         Evidence::ValueLoss { loss_wad, loss_share_bps, .. } => Some((*loss_wad, *loss_share_bps)),
-        Evidence::Reentry { .. } | Evidence::RateJump { .. } => None,
+        Evidence::Reentry { .. }
+        | Evidence::RateJump { .. }
+        | Evidence::FlashLoan { .. }
+        | Evidence::RepeatedCalls { .. }
+        | Evidence::FreshCaller { .. }
+        | Evidence::UnpaidGain { .. } => None,
     });
     let (mut total, mut share) = (U256::ZERO, Bps(0));
     for (loss_wad, loss_share_bps) in losses {

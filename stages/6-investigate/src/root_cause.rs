@@ -17,8 +17,13 @@ use std::collections::BTreeMap;
 const GROUNDS_MAX: usize = 60;
 
 /// Mechanisms before the effect: the order in which a sentence explains.
-const ORDER: [AttackClass; 3] =
-    [AttackClass::Reentrancy, AttackClass::RateManipulation, AttackClass::ValueExtraction];
+const ORDER: [AttackClass; 5] = [
+    AttackClass::Reentrancy,
+    AttackClass::RateManipulation,
+    AttackClass::FlashLoan,
+    AttackClass::ControlFlow,
+    AttackClass::ValueExtraction,
+];
 
 /// The root cause that the findings add up to.
 #[must_use]
@@ -110,6 +115,33 @@ impl View<'_> {
                     format_units(*loss_wad, 18),
                 )
             }
+            Evidence::FlashLoan { lender, asset, amount_raw, calls, .. } => format!(
+                "{} were borrowed from {} for this one transaction, and the protocol was called {calls} times meanwhile",
+                self.labels.amount(*asset, *amount_raw),
+                self.labels.short(*lender),
+            ),
+            Evidence::RepeatedCalls { contract, function, times, frames } => format!(
+                "{} of {} was called {times} times in a transaction of {frames} calls",
+                self.function(*function),
+                self.labels.short(*contract),
+            ),
+            Evidence::FreshCaller { caller, contract, function } => format!(
+                "{} of {} was called by {}, which the same transaction created",
+                self.function(*function),
+                self.labels.short(*contract),
+                self.labels.short(*caller),
+            ),
+            Evidence::UnpaidGain { contract, losses, .. } => {
+                let lost: Vec<String> = losses
+                    .iter()
+                    .map(|loss| self.labels.amount(loss.asset, loss.delta_raw.unsigned_abs()))
+                    .collect();
+                format!(
+                    "{} gave away {} and received nothing for it",
+                    self.labels.short(*contract),
+                    lost.join(", ")
+                )
+            }
         }
     }
 
@@ -160,6 +192,11 @@ impl View<'_> {
                     grounds.push(format!("transaction {tx}: {} gained most", self.labels.full(*gainer)));
                 }
             }
+            Evidence::UnpaidGain { gains, .. } => grounds.extend(gains.iter().map(|gain| {
+                let change = self.labels.change(gain.asset, gain.delta_raw);
+                format!("transaction {tx}: the sender's side changed by {change}")
+            })),
+            Evidence::FlashLoan { .. } | Evidence::RepeatedCalls { .. } | Evidence::FreshCaller { .. } => {}
         }
         grounds
     }

@@ -34,13 +34,14 @@ fn the_pledge_taken_back_inside_the_borrow_is_found() {
 }
 
 #[test]
-fn without_accesses_the_shape_is_a_gap_and_no_finding() {
+fn without_accesses_the_shape_is_a_weak_finding_and_a_gap() {
     let detector = ReentrancyConfig {}.build();
     let mut traced = World::new().script().strike().finish(&[]);
     assert_eq!(detector.gaps(&World::protocol(), &traced), Vec::<String>::new());
     traced.accesses.clear();
     traced.detail = Detail::Traced;
-    assert!(detector.inspect(&World::protocol(), &traced).is_empty());
+    let findings = detector.inspect(&World::protocol(), &traced);
+    assert_eq!(findings.iter().map(|finding| finding.score).collect::<Vec<_>>(), [SCORE_SHAPE]);
     let gaps = detector.gaps(&World::protocol(), &traced);
     assert!(matches!(gaps.as_slice(), [gap] if gap.contains("entered again")), "{gaps:?}");
 
@@ -50,6 +51,7 @@ fn without_accesses_the_shape_is_a_gap_and_no_finding() {
     let mut plain = script.finish(&[]);
     plain.accesses.clear();
     plain.detail = Detail::Traced;
+    assert!(detector.inspect(&World::protocol(), &plain).is_empty());
     assert_eq!(detector.gaps(&World::protocol(), &plain), Vec::<String>::new());
 }
 

@@ -1,0 +1,61 @@
+//! What is protected where nobody said it: everybody but the sender.
+//!
+//! In: one execution. Out: a [`Protocol`] of all accounts that it touched and that do not stand on the sender's side. So
+//! the same detectors judge transactions of a whole chain, or an archive of attacks whose victims are not named. Must
+//! never: be configured for containment: it has no prices, no accounts, no levers, and its members change from
+//! transaction to transaction.
+//!
+//! What the sender calls first counts as his own, be it a router or the victim; a theft by one plain call to its victim
+//! is not seen this way.
+
+use crate::parties::SendersSide;
+use alloy_primitives::Address;
+use cordon_model::execution::Execution;
+use cordon_model::protocol::{ProtectedContract, Protocol};
+use cordon_model::units::ProtocolId;
+use std::collections::BTreeSet;
+
+/// Accounts that one transaction's protocol may have. A transaction that touches more is judged by those with the lowest
+/// addresses, which is as good a choice as any; 30 million gas suffice for about 10,000 cold accounts (EIP-2929).
+const ACCOUNTS_MAX: usize = 4_096;
+
+/// Everybody whom the transaction touched, but the sender's side.
+#[must_use]
+pub fn anyone(execution: &Execution) -> Protocol {
+    let mut protocol = Protocol {
+        id: ProtocolId("anyone".to_owned()),
+        chain_id: execution.tx.chain_id,
+        contracts: Vec::new(),
+        factories: Vec::new(),
+        assets: Vec::new(),
+        account_views: Vec::new(),
+        capabilities: Vec::new(),
+    };
+    let side = SendersSide::of(&protocol, execution);
+    let called = execution.frames.iter().filter(|frame| !frame.reverted && !frame.precompile);
+    let paid = execution.transfers.iter().map(|transfer| transfer.from);
+    let touched: BTreeSet<Address> =
+        called.map(|frame| frame.address).chain(paid).filter(|account| !account.is_zero()).collect();
+    let others = touched.into_iter().filter(|account| !side.has(*account)).take(ACCOUNTS_MAX);
+    let contract = |address: Address| ProtectedContract { address, name: address.to_string() };
+    protocol.contracts.extend(others.map(contract));
+    protocol
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+
+    #[test]
+    fn everybody_is_protected_but_the_sender_and_his() {
+        let mut script = World::new().script();
+        script.create(CHILD, |_| {});
+        script.call(LENDING_VAULT, 1, |script| script.transfer(USD, BOB, CHILD, wad(1)));
+        script.reverted(COLLATERAL_VAULT, 1, |_| {});
+        let protocol = anyone(&script.finish(&[]));
+        let protects = |account| protocol.protects(account);
+        assert!([LENDING_VAULT, USD_TOKEN, BOB].into_iter().all(protects));
+        assert!(![ALICE, CONTROLLER, CHILD, COLLATERAL_VAULT, Address::ZERO].into_iter().any(protects));
+    }
+}

@@ -1,0 +1,247 @@
+//! Flash loan: the protocol was used while the sender held borrowed coins that he gave back in the same transaction.
+//!
+//! In: calls and transfers. Out: one finding for the largest loan under which protected contracts were called. Must
+//! never: speak of an attack by itself. Flash loans pay for liquidations, refinancing and arbitrage every day.
+//!
+//! A loan is a movement of an asset from an account that is not the sender's to one that is, and at least as much of
+//! the same asset back, later, to the same account. Between the two, control came from a foreign account back to the
+//! sender's side: the callback that every lender makes (EIP-3156, Aave `executeOperation`, Balancer
+//! `receiveFlashLoan`, Uniswap callbacks). A swap forth and back has no callback in which both happen.
+//!
+//! Source: 44 of 93 archived attack transactions against 4 of 6,015 ordinary ones hold such a loan; borrowed funds are
+//! what makes price and accounting attacks affordable (Qin et al., "Attacking the DeFi Ecosystem with Flash Loans",
+//! FC 2021). Limits: loans that are repaid from another account than the one they went to outside the sender's side,
+//! and those of a lender that is the protocol itself where nothing else of the protocol was called.
+
+use crate::detector::{Detector, enters_from_outside, suspects};
+use crate::parties::SendersSide;
+use alloy_primitives::{Address, U256};
+use cordon_model::execution::{Execution, Frame, FrameKind};
+use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
+use cordon_model::protocol::Protocol;
+use cordon_model::units::{Asset, Bps};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+use crate::detectors::ConfigError;
+
+/// Half of what opens an incident: together with another detector it does, alone it does not.
+const SCORE: Score = Score(300);
+
+/// Configuration of [`FlashLoan`].
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FlashLoanConfig {
+    /// Most that a lender takes on top, as a share of the loan. Default 200 (2 %): lenders of the field take 0 to 0.3 %
+    /// (Aave 5 or 9 bps, Uniswap 30 bps), pools of young chains up to 1 %. More than that is a price and no fee.
+    pub fee_max_bps: Bps,
+}
+
+impl Default for FlashLoanConfig {
+    fn default() -> Self {
+        Self { fee_max_bps: Bps(200) }
+    }
+}
+
+impl FlashLoanConfig {
+    /// The detector.
+    ///
+    /// # Errors
+    /// A fee of more than the loan.
+    pub fn build(&self) -> Result<FlashLoan, ConfigError> {
+        let fee_max_bps = self.fee_max_bps;
+        if fee_max_bps.0 > 10_000 {
+            let (key, value) = ("flash-loan.fee_max_bps", fee_max_bps.0.to_string());
+            return Err(ConfigError { key, value, expected: "0 to 10000" });
+        }
+        Ok(FlashLoan { fee_max_bps })
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct FlashLoan {
+    fee_max_bps: Bps,
+}
+
+/// Coins that were lent and came back.
+#[derive(Debug, Clone, Copy)]
+struct Loan {
+    lender: Address,
+    asset: Asset,
+    amount_raw: U256,
+    repaid_raw: U256,
+    from_seq: u32,
+    to_seq: u32,
+}
+
+impl Detector for FlashLoan {
+    fn name(&self) -> &'static str {
+        "flash-loan"
+    }
+
+    fn inspect(&self, protocol: &Protocol, execution: &Execution) -> Vec<Finding> {
+        let side = SendersSide::of(protocol, execution);
+        let callbacks = callbacks(&side, &execution.frames);
+        if callbacks.is_empty() {
+            return Vec::new();
+        }
+        let loans = self.loans(&side, execution);
+        let under_loan = loans.iter().filter_map(|loan| {
+            let within = |seq: u32| (loan.from_seq..=loan.to_seq).contains(&seq);
+            let called_back = callbacks.iter().any(|(enter, exit)| within(*exit) || within(*enter));
+            let used: Vec<&Frame> = execution
+                .frames
+                .iter()
+                .filter(|frame| within(frame.enter_seq) && is_use(protocol, &side, loan, frame))
+                .collect();
+            let first = used.first()?;
+            called_back.then_some((used.len(), first.address, *loan))
+        });
+        // The one under which most was done; of equals the first.
+        let best = under_loan.reduce(|best, next| if next.0 > best.0 { next } else { best });
+        let Some((calls, contract, loan)) = best else { return Vec::new() };
+        vec![Finding {
+            id: Finding::derive_id(self.name(), protocol.chain_id, contract, &execution.tx),
+            detector: self.name().to_owned(),
+            class: AttackClass::FlashLoan,
+            protocol: protocol.id.clone(),
+            contract,
+            tx: execution.tx,
+            score: SCORE,
+            suspects: suspects(protocol, execution),
+            evidence: Evidence::FlashLoan {
+                lender: loan.lender,
+                asset: loan.asset,
+                amount_raw: loan.amount_raw,
+                repaid_raw: loan.repaid_raw,
+                calls: u32::try_from(calls).unwrap_or(u32::MAX),
+            },
+        }]
+    }
+}
+
+impl FlashLoan {
+    /// What went to the sender's side and came back, each loan once: a payment settles the oldest loan that it covers.
+    fn loans(&self, side: &SendersSide, execution: &Execution) -> Vec<Loan> {
+        let mut open: BTreeMap<(Address, Asset), Vec<(u32, U256)>> = BTreeMap::new();
+        let mut loans = Vec::new();
+        for transfer in &execution.transfers {
+            let (from_own, to_own) = (side.has(transfer.from), side.has(transfer.to));
+            if !from_own && to_own && !transfer.from.is_zero() {
+                let lent = open.entry((transfer.from, transfer.asset)).or_default();
+                lent.push((transfer.seq, transfer.amount_raw));
+            } else if from_own && !to_own {
+                let Some(lent) = open.get_mut(&(transfer.to, transfer.asset)) else { continue };
+                let settled = lent.iter().position(|(_, amount)| self.settles(*amount, transfer.amount_raw));
+                let Some(settled) = settled else { continue };
+                let (from_seq, amount_raw) = lent.remove(settled);
+                loans.push(Loan {
+                    lender: transfer.to,
+                    asset: transfer.asset,
+                    amount_raw,
+                    repaid_raw: transfer.amount_raw,
+                    from_seq,
+                    to_seq: transfer.seq,
+                });
+            }
+        }
+        loans
+    }
+
+    fn settles(&self, lent: U256, paid: U256) -> bool {
+        let fee_max = lent.saturating_mul(U256::from(self.fee_max_bps.0)) / U256::from(10_000u32);
+        !lent.is_zero() && paid >= lent && paid <= lent.saturating_add(fee_max)
+    }
+}
+
+/// When control came from a foreign account back to the sender's side: entry and exit of each such call.
+fn callbacks(side: &SendersSide, frames: &[Frame]) -> Vec<(u32, u32)> {
+    let back = frames.iter().filter(|frame| {
+        let is_call = frame.kind == FrameKind::Call && !frame.reverted && frame.selector().is_some();
+        is_call && side.has(frame.address) && !side.has(frame.caller)
+    });
+    back.map(|frame| (frame.enter_seq, frame.exit_seq)).collect()
+}
+
+/// True where the call uses the protocol: it may change something, and is not how the loan itself was taken or given
+/// back.
+fn is_use(protocol: &Protocol, side: &SendersSide, loan: &Loan, frame: &Frame) -> bool {
+    let of_the_loan = frame.address == loan.lender || loan.asset == Asset::Token(frame.address);
+    frame.kind == FrameKind::Call
+        && side.has(frame.caller)
+        && enters_from_outside(protocol, frame)
+        && !of_the_loan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+
+    fn judged(execution: &Execution) -> Vec<Finding> {
+        FlashLoanConfig::default().build().unwrap().inspect(&World::protocol(), execution)
+    }
+
+    /// A lender whose function 9 lends, calls back and takes `repaid`.
+    fn lent(lent: u64, repaid: u64, inside: impl FnOnce(&mut Script)) -> Execution {
+        let mut script = World::new().script();
+        script.call(BOB, 9, |script| {
+            script.transfer(USD, BOB, CONTROLLER, wad(lent));
+            script.call(CONTROLLER, 8, |script| {
+                inside(script);
+                script.transfer(USD, CONTROLLER, BOB, wad(repaid));
+            });
+        });
+        script.finish(&[])
+    }
+
+    #[test]
+    fn the_protocol_used_under_a_loan_is_a_finding_with_lender_and_amount() {
+        let execution = lent(1_000, 1_005, |script| script.call(LENDING_VAULT, 1, |_| {}));
+        let findings = judged(&execution);
+        let [finding] = findings.as_slice() else { panic!("{findings:?}") };
+        assert_eq!(
+            (finding.score, finding.class, finding.contract),
+            (SCORE, AttackClass::FlashLoan, LENDING_VAULT)
+        );
+        let expected = Evidence::FlashLoan {
+            lender: BOB,
+            asset: USD,
+            amount_raw: wad(1_000),
+            repaid_raw: wad(1_005),
+            calls: 1,
+        };
+        assert_eq!(finding.evidence, expected);
+    }
+
+    #[test]
+    fn a_loan_under_which_the_protocol_is_left_alone_is_none_of_its_business() {
+        assert_eq!(judged(&lent(1_000, 1_000, |script| script.call(CHILD, 1, |_| {}))), []);
+        assert_eq!(judged(&lent(1_000, 1_000, |_| {})), []);
+    }
+
+    #[test]
+    fn a_price_is_no_fee() {
+        let use_vault = |script: &mut Script| script.call(LENDING_VAULT, 1, |_| {});
+        assert_eq!(judged(&lent(1_000, 1_020, use_vault)).len(), 1);
+        assert_eq!(judged(&lent(1_000, 1_021, use_vault)), []);
+        assert_eq!(judged(&lent(1_000, 999, use_vault)), []);
+        assert_eq!(judged(&lent(0, 0, use_vault)), []);
+    }
+
+    #[test]
+    fn money_that_comes_and_goes_without_a_callback_is_a_trade() {
+        let mut script = World::new().script();
+        script.transfer(USD, BOB, CONTROLLER, wad(1_000));
+        script.call(LENDING_VAULT, 1, |_| {});
+        script.transfer(USD, CONTROLLER, BOB, wad(1_000));
+        assert_eq!(judged(&script.finish(&[])), []);
+    }
+
+    #[test]
+    fn a_fee_beyond_the_loan_is_refused() {
+        let error = FlashLoanConfig { fee_max_bps: Bps(10_001) }.build().unwrap_err();
+        assert_eq!(error.to_string(), "flash-loan.fee_max_bps = '10001': expected 0 to 10000");
+    }
+}

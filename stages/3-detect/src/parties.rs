@@ -1,0 +1,130 @@
+//! Who stands on which side of a transaction, and what each account gained and lost.
+//!
+//! In: a protocol and an execution. Out: the sender's side, and net flows per account. Must never: take value for an
+//! argument. Sides follow from who sent, who was called first and who created whom.
+
+use crate::detector::is_named;
+use alloy_primitives::map::AddressSet;
+use alloy_primitives::{Address, I256};
+use cordon_model::execution::{Execution, Frame, FrameKind};
+use cordon_model::protocol::Protocol;
+use cordon_model::units::{Asset, AssetDelta};
+use std::collections::BTreeMap;
+
+/// The accounts that act for the sender: himself, the contract that he calls or creates unless the operator named it,
+/// and every contract that one of these creates in the transaction.
+///
+/// A router that the sender calls first counts as his own: what it does, it does because he said so. A contract of
+/// his that he calls through somebody else's does not; its gain is then nobody's.
+#[derive(Debug)]
+pub(crate) struct SendersSide(AddressSet);
+
+impl SendersSide {
+    pub(crate) fn of(protocol: &Protocol, execution: &Execution) -> Self {
+        let mut own = AddressSet::default();
+        own.insert(execution.transaction.from);
+        let root = execution.frames.first().map(|frame| frame.address);
+        own.extend(root.filter(|root| !is_named(protocol, *root)));
+        let created = execution.frames.iter().filter(|frame| is_creation(frame) && !frame.reverted);
+        for frame in created {
+            if own.contains(&frame.caller) {
+                own.insert(frame.address);
+            }
+        }
+        Self(own)
+    }
+
+    pub(crate) fn has(&self, address: Address) -> bool {
+        self.0.contains(&address)
+    }
+}
+
+/// Net flows of all accounts.
+#[derive(Debug, Default)]
+pub(crate) struct NetFlows(BTreeMap<Address, BTreeMap<Asset, I256>>);
+
+impl NetFlows {
+    pub(crate) fn of(execution: &Execution) -> Self {
+        let mut flows = Self::default();
+        for transfer in execution.transfers.iter().filter(|transfer| transfer.from != transfer.to) {
+            let amount = I256::try_from(transfer.amount_raw).unwrap_or(I256::MAX);
+            flows.add(transfer.from, transfer.asset, amount.saturating_neg());
+            flows.add(transfer.to, transfer.asset, amount);
+        }
+        flows
+    }
+
+    fn add(&mut self, account: Address, asset: Asset, delta: I256) {
+        let net = self.0.entry(account).or_default().entry(asset).or_default();
+        *net = net.saturating_add(delta);
+    }
+
+    /// What an account gained and lost, without what came out even.
+    pub(crate) fn of_account(&self, account: Address) -> Vec<AssetDelta> {
+        self.0.get(&account).map(nonzero).unwrap_or_default()
+    }
+
+    /// The same over several accounts together.
+    pub(crate) fn of_side(&self, side: &SendersSide) -> Vec<AssetDelta> {
+        let mut sum: BTreeMap<Asset, I256> = BTreeMap::new();
+        for (_, flows) in self.0.iter().filter(|(account, _)| side.has(**account)) {
+            for (asset, delta) in flows {
+                let net = sum.entry(*asset).or_default();
+                *net = net.saturating_add(*delta);
+            }
+        }
+        nonzero(&sum)
+    }
+
+    /// Accounts in order.
+    pub(crate) fn accounts(&self) -> impl Iterator<Item = Address> {
+        self.0.keys().copied()
+    }
+}
+
+fn nonzero(flows: &BTreeMap<Asset, I256>) -> Vec<AssetDelta> {
+    let deltas = flows.iter().filter(|(_, delta)| !delta.is_zero());
+    deltas.map(|(asset, delta_raw)| AssetDelta { asset: *asset, delta_raw: *delta_raw }).collect()
+}
+
+pub(crate) fn is_creation(frame: &Frame) -> bool {
+    matches!(frame.kind, FrameKind::Create | FrameKind::Create2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+
+    #[test]
+    fn the_senders_side_is_whoever_he_sent_and_what_that_created() {
+        let mut script = World::new().script();
+        script.create(CHILD, |_| {});
+        script.call(LENDING_VAULT, 1, |script| script.create(BOB, |_| {}));
+        let execution = script.finish(&[]);
+        let side = SendersSide::of(&World::protocol(), &execution);
+        let has = [ALICE, CONTROLLER, CHILD, BOB, LENDING_VAULT].map(|account| side.has(account));
+        assert_eq!(has, [true, true, true, false, false]);
+    }
+
+    #[test]
+    fn a_protected_contract_that_is_called_first_is_nobodys() {
+        let execution = Script::new(World::new(), ALICE, LENDING_VAULT).finish(&[]);
+        let side = SendersSide::of(&World::protocol(), &execution);
+        assert!(side.has(ALICE) && !side.has(LENDING_VAULT));
+    }
+
+    #[test]
+    fn flows_are_net_and_what_comes_out_even_is_left_out() {
+        let mut script = World::new().script();
+        script.transfer(USD, LENDING_VAULT, CONTROLLER, wad(7));
+        script.transfer(USD, CONTROLLER, ALICE, wad(7));
+        script.transfer(COIN, BOB, BOB, wad(1));
+        let execution = script.finish(&[]);
+        let flows = NetFlows::of(&execution);
+        assert_eq!(flows.of_account(CONTROLLER), []);
+        assert_eq!(flows.of_account(BOB), []);
+        let gain = AssetDelta { asset: USD, delta_raw: I256::try_from(wad(7)).unwrap() };
+        assert_eq!(flows.of_side(&SendersSide::of(&World::protocol(), &execution)), [gain]);
+    }
+}
