@@ -21,7 +21,7 @@ use cordon_model::execution::{Detail, Execution};
 use cordon_model::protocol::{ProtectedContract, Protocol};
 use cordon_model::units::{ChainId, ProtocolId};
 use cordon_replay::{BlockReplay, Interest, Prepared, Views, Watch, no_views, replay_witness};
-use figures::Decimal;
+pub use figures::Decimal;
 use laps::{Measured, Round};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -6,6 +6,7 @@
 
 pub mod archive;
 pub mod backfill;
+pub mod backtest;
 pub mod bench;
 mod certainty;
 pub mod config;

@@ -49,6 +49,12 @@ pub(crate) enum Command {
     ///
     /// PATH is a block file (cordon-block/1, zstd-compressed JSON) or a folder of them.
     Replay(Replay),
+    /// Count how many recorded attacks the detectors see, and how many ordinary transactions alarm them.
+    ///
+    /// PATH is a recording or a folder of them: blocks (cordon-block/1) and call trees of single transactions (the JSON of
+    /// callTracer), both Zstandard-compressed. Nothing is configured: everybody but the sender counts as protected, and an
+    /// alarm is what would open an incident at the defaults.
+    Backtest(Backtest),
     /// Measure what the product costs, each figure as a ratio within one run.
     #[command(subcommand)]
     Bench(Bench),
@@ -122,6 +128,20 @@ pub(crate) struct Backfill {
 pub(crate) struct Replay {
     /// Block file or folder.
     pub(crate) path: PathBuf,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `cordon backtest`
+#[derive(Debug, Args)]
+pub(crate) struct Backtest {
+    /// Recordings of which each is an attack.
+    #[arg(long, num_args = 1.., value_name = "PATH")]
+    pub(crate) attacks: Vec<PathBuf>,
+    /// Recordings of ordinary transactions.
+    #[arg(long, num_args = 1.., value_name = "PATH")]
+    pub(crate) benign: Vec<PathBuf>,
     /// Print the result as JSON.
     #[arg(long)]
     pub(crate) json: bool,

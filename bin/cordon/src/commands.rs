@@ -3,10 +3,11 @@
 //! In: parsed arguments. Out: text or JSON lines on standard output. Must never print a secret or a node's URL.
 
 use crate::args::{
-    Backfill, Bench, BenchReplay, Command, Cordon, Drill, Fix, Incident, IncidentEnd, Inspect, Replay,
-    WithConfig,
+    Backfill, Backtest, Bench, BenchReplay, Command, Cordon, Drill, Fix, Incident, IncidentEnd, Inspect,
+    Replay, WithConfig,
 };
 use anyhow::{Context, Result};
+use cordon_engine::backtest::{Corpus, backtest};
 use cordon_engine::drill::{self, DrillEvent, Verdict};
 use cordon_engine::incidents::{Decree, Ruling};
 use cordon_engine::{
@@ -20,6 +21,9 @@ use std::process::ExitCode;
 /// The answer is no.
 const REFUSED: u8 = 5;
 
+/// Recordings after which a back-test says how far it is.
+const PROGRESS_FILES: usize = 50;
+
 /// Files that a drill leaves.
 const DRILL_REPORTS: [&str; 2] = ["drill-report.json", "drill-report.md"];
 
@@ -30,6 +34,7 @@ pub(crate) async fn run(arguments: Cordon) -> Result<ExitCode> {
         Command::Watch(arguments) => follow(&arguments).await,
         Command::Replay(arguments) => replay(arguments).await,
         Command::Backfill(arguments) => look_back(arguments).await,
+        Command::Backtest(arguments) => judge_recordings(arguments).await,
         Command::Bench(arguments) => measure(arguments).await,
         Command::Inspect(arguments) => explain(&arguments).await,
         Command::Incident(arguments) => incident(arguments).await,
@@ -220,6 +225,28 @@ async fn replay(arguments: Replay) -> Result<ExitCode> {
         say(&format!("{blocks} blocks, {transactions} transactions, {mismatches} mismatches"))?;
     }
     Ok(if report.mismatches == 0 { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+}
+
+/// Judges recordings. That attacks were missed is a finding, and no failure of the command.
+async fn judge_recordings(arguments: Backtest) -> Result<ExitCode> {
+    let Backtest { attacks, benign, json } = arguments;
+    if attacks.is_empty() && benign.is_empty() {
+        anyhow::bail!("nothing to judge: name --attacks PATH, --benign PATH, or both");
+    }
+    let corpus = Corpus { attacks, benign };
+    let progress = |done: usize, all: usize| {
+        if done == all || done.is_multiple_of(PROGRESS_FILES) {
+            let _gone = writeln!(std::io::stderr(), "{done} of {all} recordings judged");
+        }
+    };
+    let work = tokio::task::spawn_blocking(move || backtest(&corpus, &progress));
+    let report = work.await.context("judging recordings")??;
+    if json {
+        say_json(&report)?
+    } else {
+        report.lines().iter().try_for_each(|line| say(line))?
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Figures of one run; those of forks and of cold state are JSON, one object.

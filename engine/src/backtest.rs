@@ -1,0 +1,95 @@
+//! `cordon backtest`: the detectors, at their defaults, over recorded attacks and recorded ordinary use.
+//!
+//! In: folders of block archives and of archived call trees. Out: how many attacks were detected and how many ordinary
+//! transactions raised an alarm, each miss and each false alarm with its grounds. Must never: know a case. What is
+//! protected is not configured here: each transaction is judged as if everybody but its sender were protected.
+//!
+//! An alarm is what would open an incident under the default policy. Every file is judged by itself, in the order of names,
+//! on as many threads as the machine has; the order of the answers does not depend on the threads.
+
+mod judge;
+mod report;
+mod tally;
+
+pub use report::{Alarm, BacktestReport, ClassRow, Miss, SourceRow};
+pub use tally::Share;
+
+use crate::error::EngineError;
+use cordon_ingest::recordings;
+use judge::{Judge, Verdict};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What is to be judged.
+#[derive(Debug, Clone, Default)]
+pub struct Corpus {
+    /// Files and folders of which every transaction is an attack.
+    pub attacks: Vec<PathBuf>,
+    /// Files and folders of ordinary transactions.
+    pub benign: Vec<PathBuf>,
+}
+
+/// One file to judge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Task {
+    path: PathBuf,
+    /// Folder or file that was named, by which results are grouped.
+    source: PathBuf,
+    is_attack: bool,
+}
+
+/// Judges a corpus. `progress` is told how many files are done, of how many.
+///
+/// # Errors
+/// A path that cannot be read. A single file below a folder that cannot be judged is in the report, with its reason.
+pub fn backtest(
+    corpus: &Corpus,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<BacktestReport, EngineError> {
+    let tasks = tasks(corpus)?;
+    let judge = Judge::new()?;
+    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let verdicts: Mutex<Vec<(usize, Verdict)>> = Mutex::new(Vec::with_capacity(tasks.len()));
+    let work = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(task) = tasks.get(at) else { return };
+            let verdict = judge.file(&task.path, task.is_attack);
+            verdicts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((at, verdict));
+            progress(done.fetch_add(1, Ordering::Relaxed).saturating_add(1), tasks.len());
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
+    let mut verdicts = verdicts.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    verdicts.sort_by_key(|(at, _)| *at);
+    let judged = verdicts.into_iter().filter_map(|(at, verdict)| Some((tasks.get(at)?, verdict)));
+    Ok(report::summarise(judged))
+}
+
+fn tasks(corpus: &Corpus) -> Result<Vec<Task>, EngineError> {
+    let mut tasks: Vec<Task> = Vec::new();
+    for (named, is_attack) in [(&corpus.attacks, true), (&corpus.benign, false)] {
+        for source in named {
+            for path in files(source)? {
+                // Folders that overlap do not make a case count twice.
+                if !tasks.iter().any(|task| task.path == path && task.is_attack == is_attack) {
+                    tasks.push(Task { path, source: source.clone(), is_attack });
+                }
+            }
+        }
+    }
+    Ok(tasks)
+}
+
+fn files(source: &Path) -> Result<Vec<PathBuf>, EngineError> {
+    recordings(source).map_err(EngineError::Archive)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,274 @@
+//! What a back-test found, in numbers and in grounds.
+//!
+//! In: verdicts in order. Out: [`BacktestReport`], for JSON and for people. Must never: count a transaction twice, or leave
+//! out of the report what it leaves out of the count.
+
+use super::Task;
+use super::judge::{Judged, Verdict};
+use super::tally::Share;
+use crate::bench::Decimal;
+use alloy_primitives::B256;
+use cordon_model::finding::{AttackClass, Score};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+/// The outcome of a back-test.
+#[derive(Debug, Clone, Serialize)]
+pub struct BacktestReport {
+    /// Attacks that were judged.
+    pub attacks: u64,
+    /// Those that raised an alarm.
+    pub detected: u64,
+    /// Their share.
+    pub recall: Decimal,
+    /// The share with its interval.
+    pub recall_interval: Share,
+    /// Ordinary transactions that were judged.
+    pub benign_transactions: u64,
+    /// Those among them that call a contract; the others cannot raise an alarm.
+    pub benign_calls: u64,
+    /// Ordinary transactions that raised an alarm.
+    pub false_alarms: u64,
+    /// The same per 100,000 transactions.
+    pub false_alarms_per_100k: Decimal,
+    /// The rate with its interval.
+    pub false_alarm_interval: Share,
+    /// The same per 100,000 that call a contract.
+    pub false_alarms_per_100k_calls: Share,
+    /// By kind of attack that was seen.
+    pub classes: Vec<ClassRow>,
+    /// By path as it was named.
+    pub sources: Vec<SourceRow>,
+    /// Attacks that raised no alarm.
+    pub misses: Vec<Miss>,
+    /// Ordinary transactions that raised one.
+    pub alarms: Vec<Alarm>,
+    /// Transactions whose record was cut.
+    pub truncated: u64,
+    /// Files that could not be judged, with the reason.
+    pub unjudged: Vec<String>,
+}
+
+/// What one kind of finding contributed.
+#[derive(Debug, Clone, Serialize)]
+pub struct ClassRow {
+    /// Kind of attack, as the findings name it.
+    pub class: AttackClass,
+    /// Detected attacks with such a finding, of all attacks.
+    pub detected: Share,
+    /// Ordinary transactions with such a finding, whether or not they raised an alarm.
+    pub seen_in_benign: u64,
+    /// Of those, alarms.
+    pub false_alarms: u64,
+}
+
+/// What one of the named paths came to.
+#[derive(Debug, Clone, Serialize)]
+pub struct SourceRow {
+    /// The path.
+    pub path: PathBuf,
+    /// True where it was named as a source of attacks.
+    pub is_attack: bool,
+    /// Files judged.
+    pub files: u64,
+    /// Transactions judged.
+    pub transactions: u64,
+    /// Alarms.
+    pub alarms: u64,
+}
+
+/// An attack that raised no alarm.
+#[derive(Debug, Clone, Serialize)]
+pub struct Miss {
+    /// Transaction.
+    pub tx: B256,
+    /// What was seen all the same, too little to alarm; empty where nothing was.
+    pub seen: Vec<String>,
+    /// What keeps it from being judged at all, where something does.
+    pub note: Option<&'static str>,
+}
+
+/// An ordinary transaction that raised an alarm.
+#[derive(Debug, Clone, Serialize)]
+pub struct Alarm {
+    /// Transaction.
+    pub tx: B256,
+    /// Strongest score.
+    pub score: Score,
+    /// Grounds, one line for each finding.
+    pub grounds: Vec<String>,
+}
+
+#[derive(Debug, Default)]
+struct Class {
+    detected: u64,
+    seen_in_benign: u64,
+    false_alarms: u64,
+}
+
+/// Sums up while the verdicts come in.
+#[derive(Debug, Default)]
+struct Summary {
+    attacks: u64,
+    detected: u64,
+    benign: u64,
+    benign_calls: u64,
+    false_alarms: u64,
+    truncated: u64,
+    classes: BTreeMap<AttackClass, Class>,
+    sources: Vec<SourceRow>,
+    misses: Vec<Miss>,
+    alarms: Vec<Alarm>,
+    unjudged: Vec<String>,
+    seen: BTreeSet<(bool, B256)>,
+}
+
+/// The report of all verdicts, in order.
+pub(super) fn summarise<'a>(judged: impl Iterator<Item = (&'a Task, Verdict)>) -> BacktestReport {
+    let mut summary = Summary::default();
+    for (task, verdict) in judged {
+        summary.add(task, verdict);
+    }
+    summary.finish()
+}
+
+impl Summary {
+    fn add(&mut self, task: &Task, verdict: Verdict) {
+        if let Some(reason) = verdict.unjudged {
+            self.unjudged.push(format!("{}: {reason}", task.path.display()));
+        }
+        let mut counted = (0, 0);
+        for judged in verdict.transactions {
+            // A transaction that is recorded twice is one case.
+            if !self.seen.insert((task.is_attack, judged.tx)) {
+                continue;
+            }
+            counted.0 += 1;
+            counted.1 += u64::from(judged.is_alarm);
+            self.truncated += u64::from(judged.truncated);
+            if task.is_attack { self.attack(&judged) } else { self.ordinary(&judged) }
+        }
+        self.source(task, counted);
+    }
+
+    fn source(&mut self, task: &Task, (transactions, alarms): (u64, u64)) {
+        let is_same = |row: &&mut SourceRow| row.path == task.source && row.is_attack == task.is_attack;
+        if let Some(row) = self.sources.iter_mut().find(is_same) {
+            row.files += 1;
+            row.transactions += transactions;
+            row.alarms += alarms;
+            return;
+        }
+        let (path, is_attack) = (task.source.clone(), task.is_attack);
+        self.sources.push(SourceRow { path, is_attack, files: 1, transactions, alarms });
+    }
+
+    fn attack(&mut self, judged: &Judged) {
+        self.attacks += 1;
+        if judged.is_alarm {
+            self.detected += 1;
+            classes(judged)
+                .into_iter()
+                .for_each(|class| self.classes.entry(class).or_default().detected += 1);
+            return;
+        }
+        let note = (!judged.succeeded).then_some("the transaction failed, so that it did nothing");
+        self.misses.push(Miss { tx: judged.tx, seen: grounds(judged), note });
+    }
+
+    fn ordinary(&mut self, judged: &Judged) {
+        self.benign += 1;
+        self.benign_calls += u64::from(judged.is_call);
+        for class in classes(judged) {
+            let row = self.classes.entry(class).or_default();
+            row.seen_in_benign += 1;
+            row.false_alarms += u64::from(judged.is_alarm);
+        }
+        if judged.is_alarm {
+            self.false_alarms += 1;
+            let score = judged.findings.iter().map(|finding| finding.score).max().unwrap_or(Score(0));
+            self.alarms.push(Alarm { tx: judged.tx, score, grounds: grounds(judged) });
+        }
+    }
+
+    fn finish(self) -> BacktestReport {
+        let recall = Share::new(self.detected, self.attacks);
+        let rate = Share::per_100k(self.false_alarms, self.benign);
+        let row = |(class, sums): (AttackClass, Class)| ClassRow {
+            class,
+            detected: Share::new(sums.detected, self.attacks),
+            seen_in_benign: sums.seen_in_benign,
+            false_alarms: sums.false_alarms,
+        };
+        BacktestReport {
+            attacks: self.attacks,
+            detected: self.detected,
+            recall: recall.share,
+            recall_interval: recall,
+            benign_transactions: self.benign,
+            benign_calls: self.benign_calls,
+            false_alarms: self.false_alarms,
+            false_alarms_per_100k: rate.share,
+            false_alarm_interval: rate,
+            false_alarms_per_100k_calls: Share::per_100k(self.false_alarms, self.benign_calls),
+            classes: self.classes.into_iter().map(row).collect(),
+            sources: self.sources,
+            misses: self.misses,
+            alarms: self.alarms,
+            truncated: self.truncated,
+            unjudged: self.unjudged,
+        }
+    }
+}
+
+fn classes(judged: &Judged) -> BTreeSet<AttackClass> {
+    judged.findings.iter().map(|finding| finding.class).collect()
+}
+
+fn grounds(judged: &Judged) -> Vec<String> {
+    let ground = |finding: &cordon_model::finding::Finding| {
+        format!("{} ({}): {}", finding.detector, finding.score, finding.evidence)
+    };
+    judged.findings.iter().map(ground).collect()
+}
+
+impl BacktestReport {
+    /// The report for people.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let (recall, rate) = (&self.recall_interval, &self.false_alarm_interval);
+        let mut lines = vec![
+            format!(
+                "{} of {} attacks detected: recall {} (95 % interval {} to {})",
+                self.detected, self.attacks, recall.share, recall.low, recall.high
+            ),
+            format!(
+                "{} alarms in {} ordinary transactions ({} of them calls): {} per 100,000 (95 % interval {} to {})",
+                self.false_alarms,
+                self.benign_transactions,
+                self.benign_calls,
+                rate.share,
+                rate.low,
+                rate.high
+            ),
+        ];
+        lines.extend(self.classes.iter().map(|row| {
+            format!(
+                "  {}: in {} detected attacks, in {} ordinary transactions ({} alarms)",
+                row.class, row.detected.count, row.seen_in_benign, row.false_alarms
+            )
+        }));
+        lines.extend(self.alarms.iter().flat_map(|alarm| {
+            let grounds = alarm.grounds.iter().map(|ground| format!("    {ground}"));
+            std::iter::once(format!("alarm on ordinary {}", alarm.tx)).chain(grounds)
+        }));
+        lines.extend(self.misses.iter().flat_map(|miss| {
+            let note = miss.note.map(|note| format!("    {note}"));
+            let seen = miss.seen.iter().map(|seen| format!("    {seen}"));
+            std::iter::once(format!("missed {}", miss.tx)).chain(seen).chain(note)
+        }));
+        lines.extend(self.unjudged.iter().map(|reason| format!("not judged: {reason}")));
+        lines
+    }
+}
