@@ -20,13 +20,9 @@
     reason = "a measurement stops at the first surprise, and prints"
 )]
 
-#[path = "../tests/node/anvil.rs"]
-#[expect(dead_code, reason = "the tests use the rest of it")]
-mod anvil;
-#[expect(dead_code, reason = "the other benches use the rest of it")]
 mod stand;
 
-use stand::figures::{decimal, load_average, permille, quantile, verdict};
+use stand::figures::{decimal, permille, quantile, verdict};
 use stand::node::Node;
 use stand::process::settled;
 use stand::setting;
@@ -60,10 +56,7 @@ impl Part {
 }
 
 fn main() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let Some(binary) = anvil::binary() else { return };
-    println!("load average {}", load_average());
-    runtime.block_on(async {
+    stand::run(async |binary| {
         let folder = tempfile::tempdir().unwrap();
         let mut node = Node::start(&binary, folder.path(), 31_337, &[]).await;
         let mut watcher = Watcher::start(&[&node], "").await;
@@ -99,7 +92,6 @@ fn main() {
             );
         }
     });
-    println!("load average {}", load_average());
 }
 
 /// Mines the blocks of one part; returns how many, and the newest.
