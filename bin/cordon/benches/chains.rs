@@ -7,8 +7,8 @@
 //! line per figure. Run it with `cargo bench -p cordon --bench chains`.
 //!
 //! Cost: one process watches all nodes, and at the same time one process per node watches the very same blocks. The ratio
-//! of processor time is taken per round of blocks and its median told; memory is read at the end. Both begin after the
-//! work of the start is over, which one process does once and eight do eight times.
+//! of processor time is taken per round of blocks and its median told; memory is read at the end. Both begin after a
+//! first round, so that the start, which one process does once and eight do eight times, does not count.
 //!
 //! Delay: a node with a block per second and a theft in each is watched by one process alone and by another that also
 //! watches a node that floods: blocks as fast as it mines them. Segments with and without flood take turns, so that what
@@ -29,7 +29,6 @@ mod stand;
 use serde_json::json;
 use stand::figures::{decimal, permille, quantile, verdict};
 use stand::node::Node;
-use stand::process::settled;
 use stand::setting;
 use stand::subscriber::{Moments, heads};
 use stand::watcher::Watcher;
@@ -83,10 +82,8 @@ async fn cost(binary: &Path) {
     for node in &nodes {
         alone.push(Watcher::start(&[node], "").await);
     }
-    let pids: Vec<u32> = alone.iter().chain([&together]).map(Watcher::pid).collect();
     // A first round, so that caches and connections are as they stay.
     round(&mut nodes, &together, &alone, blocks).await;
-    settled(&pids).await;
     let base: Vec<u64> = alone.iter().map(|watcher| watcher.memory().rss_kb).collect();
     println!("after {blocks} blocks: one process {} kB, one each {base:?} kB", together.memory().rss_kb);
     let (mut ratios, mut one_ms, mut sum_ms) = (Vec::new(), 0, 0);
@@ -163,7 +160,7 @@ async fn delay(binary: &Path) {
     let beside = Arc::new(Watcher::start(&[&slow, &fast], "").await);
     let told = heads(&slow.socket).await;
     fast.mine_with(1).await;
-    settled(&[alone.pid(), beside.pid()]).await;
+    beside.await_judged(fast.chain_id, fast.anvil.block_number().await).await;
     slow.anvil.rpc("evm_setIntervalMining", json!([1])).await;
     let (mut delays, mut flooded, mut took) = (Delays::new(), 0, Duration::ZERO);
     for segment in 0..segments * 2 {

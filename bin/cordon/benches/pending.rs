@@ -28,7 +28,6 @@ use alloy_provider::Provider;
 use serde_json::json;
 use stand::figures::{decimal, permille, quantile, verdict};
 use stand::node::{Node, transfer};
-use stand::process::settled;
 use stand::watcher::Watcher;
 use stand::{setting, subscriber};
 use std::collections::BTreeMap;
@@ -58,7 +57,6 @@ fn main() {
         let signed = prepare(&node).await;
         watcher.await_judged(node.chain_id, node.anvil.block_number().await).await;
         let told = subscriber::pending(&node.socket).await;
-        settled(&[watcher.pid()]).await;
         let submitted = submit(&node, &signed).await;
         let (told, foreseen) = (told.lock().unwrap().clone(), foreseen(&watcher));
         for kind in KINDS {

@@ -22,7 +22,6 @@ mod stand;
 
 use stand::figures::{decimal, permille, verdict};
 use stand::node::Node;
-use stand::process::settled;
 use stand::setting;
 use stand::watcher::Watcher;
 use std::time::Instant;
@@ -50,7 +49,6 @@ fn main() {
         node.mine_with(transactions).await;
         let first = node.anvil.block_number().await;
         watcher.await_judged(node.chain_id, first).await;
-        settled(&[watcher.pid()]).await;
         let memory_kb = soak(&mut node, &watcher, blocks, transactions).await;
         judge(&memory_kb);
         watcher.each_line(|_, line| println!("cordon said: {line}"));

@@ -142,9 +142,7 @@ impl Node {
     /// Hands in transactions with few requests.
     async fn hand_in(&self, transactions: Vec<Value>) {
         for part in transactions.chunks(BATCH_MAX) {
-            let request = |(id, tx): (usize, &Value)| {
-                json!({ "jsonrpc": "2.0", "id": id, "method": "eth_sendTransaction", "params": [tx] })
-            };
+            let request = |(id, tx): (usize, &Value)| json!({ "jsonrpc": "2.0", "id": id, "method": "eth_sendTransaction", "params": [tx] });
             let body: Vec<Value> = part.iter().enumerate().map(request).collect();
             let url = format!("http://127.0.0.1:{}", self.anvil.port);
             let answers: Vec<Value> =
