@@ -1,6 +1,7 @@
 //! `cordon replay`: archived blocks executed again and compared with what the chain recorded.
 //!
-//! In: a block file or a folder of them. Out: totals, and every mismatch by transaction. Must never: call a block equal that it could not execute.
+//! In: a block file or a folder of them. Out: totals, and every mismatch by transaction. Must never: call a block
+//! equal that it could not execute.
 
 use crate::error::EngineError;
 use cordon_ingest::Archive;

@@ -7,9 +7,9 @@
 //! A round has three parts over the same number of blocks. Steady: they are mined back to back while the watcher follows;
 //! from the first block to the last one judged. Paused: the process is stopped by a signal while they are mined; from
 //! its continuation to the last one judged. Restarted: it is killed while they are mined, and started again; from the
-//! moment it says that it watches, and also from the start of the process, which loads setups and executes nothing yet.
-//! The steady part shares the machine with a node that mines, the others with one that only answers; so processor time
-//! of the watcher per block stands beside each.
+//! moment it says that it watches, and also from the start of the process, which opens the log
+//! and asks the node who it is first. The steady part shares the machine with a node that mines, the others with one
+//! that only answers; so processor time of the watcher per block stands beside each.
 
 #![expect(
     clippy::unwrap_used,
@@ -20,15 +20,10 @@
     reason = "a measurement stops at the first surprise, and prints"
 )]
 
-#[path = "../tests/node/anvil.rs"]
-#[expect(dead_code, reason = "the tests use the rest of it")]
-mod anvil;
-#[expect(dead_code, reason = "the other benches use the rest of it")]
 mod stand;
 
-use stand::figures::{decimal, load_average, permille, quantile, verdict};
+use stand::figures::{decimal, permille, quantile, verdict};
 use stand::node::Node;
-use stand::process::settled;
 use stand::setting;
 use stand::watcher::Watcher;
 use std::time::{Duration, Instant};
@@ -60,15 +55,12 @@ impl Part {
 }
 
 fn main() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let Some(binary) = anvil::binary() else { return };
-    println!("load average {}", load_average());
-    runtime.block_on(async {
+    stand::run(async |binary| {
         let folder = tempfile::tempdir().unwrap();
         let mut node = Node::start(&binary, folder.path(), 31_337, &[]).await;
         let mut watcher = Watcher::start(&[&node], "").await;
         node.mine_with(1).await;
-        settled(&[watcher.pid()]).await;
+        watcher.await_judged(node.chain_id, node.anvil.block_number().await).await;
         let (mut paused, mut restarted, mut from_start) = (Vec::new(), Vec::new(), Vec::new());
         for round in 1..=setting("CATCHUP_ROUNDS", 3) {
             println!("round {round}");
@@ -82,7 +74,6 @@ fn main() {
             paused.push(permille(pause.rate(), steady.rate()));
             restarted.push(permille(watching.rate(), steady.rate()));
             from_start.push(permille(whole.rate(), steady.rate()));
-            settled(&[watcher.pid()]).await;
         }
         let blocks = setting("CATCHUP_BLOCKS", 1_000);
         for (name, ratios) in
@@ -99,7 +90,6 @@ fn main() {
             );
         }
     });
-    println!("load average {}", load_average());
 }
 
 /// Mines the blocks of one part; returns how many, and the newest.

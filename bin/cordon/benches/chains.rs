@@ -7,8 +7,8 @@
 //! line per figure. Run it with `cargo bench -p cordon --bench chains`.
 //!
 //! Cost: one process watches all nodes, and at the same time one process per node watches the very same blocks. The ratio
-//! of processor time is taken per round of blocks and its median told; memory is read at the end. Both begin after the
-//! work of the start is over, which one process does once and eight do eight times.
+//! of processor time is taken per round of blocks and its median told; memory is read at the end. Both begin after a
+//! first round, so that the start, which one process does once and eight do eight times, does not count.
 //!
 //! Delay: a node with a block per second and a theft in each is watched by one process alone and by another that also
 //! watches a node that floods: blocks as fast as it mines them. Segments with and without flood take turns, so that what
@@ -24,20 +24,15 @@
     reason = "a measurement stops at the first surprise, and prints"
 )]
 
-#[path = "../tests/node/anvil.rs"]
-#[expect(dead_code, reason = "the tests use the rest of it")]
-mod anvil;
-#[expect(dead_code, reason = "the other benches use the rest of it")]
 mod stand;
 
-use alloy_primitives::U256;
 use serde_json::json;
-use stand::figures::{decimal, load_average, permille, quantile, verdict};
-use stand::node::{Moments, Node, heads};
-use stand::process::settled;
+use stand::figures::{decimal, permille, quantile, verdict};
+use stand::node::Node;
 use stand::setting;
+use stand::subscriber::{Moments, heads};
 use stand::watcher::Watcher;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -62,17 +57,15 @@ const BASE_MAX_KB: u64 = 150_000;
 const CHAIN_MAX_KB: u64 = 100_000;
 
 fn main() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let Some(binary) = anvil::binary() else { return };
     let part = std::env::var("CHAINS_PART").unwrap_or_default();
-    println!("load average {}", load_average());
-    if part != "delay" {
-        runtime.block_on(cost(&binary));
-    }
-    if part != "cost" {
-        runtime.block_on(delay(&binary));
-    }
-    println!("load average {}", load_average());
+    stand::run(async |binary| {
+        if part != "delay" {
+            cost(&binary).await;
+        }
+        if part != "cost" {
+            delay(&binary).await;
+        }
+    });
 }
 
 /// Processor time and memory of one process over that of one per chain.
@@ -89,10 +82,8 @@ async fn cost(binary: &Path) {
     for node in &nodes {
         alone.push(Watcher::start(&[node], "").await);
     }
-    let pids: Vec<u32> = alone.iter().chain([&together]).map(Watcher::pid).collect();
     // A first round, so that caches and connections are as they stay.
     round(&mut nodes, &together, &alone, blocks).await;
-    settled(&pids).await;
     let base: Vec<u64> = alone.iter().map(|watcher| watcher.memory().rss_kb).collect();
     println!("after {blocks} blocks: one process {} kB, one each {base:?} kB", together.memory().rss_kb);
     let (mut ratios, mut one_ms, mut sum_ms) = (Vec::new(), 0, 0);
@@ -169,7 +160,7 @@ async fn delay(binary: &Path) {
     let beside = Arc::new(Watcher::start(&[&slow, &fast], "").await);
     let told = heads(&slow.socket).await;
     fast.mine_with(1).await;
-    settled(&[alone.pid(), beside.pid()]).await;
+    beside.await_judged(fast.chain_id, fast.anvil.block_number().await).await;
     slow.anvil.rpc("evm_setIntervalMining", json!([1])).await;
     let (mut delays, mut flooded, mut took) = (Delays::new(), 0, Duration::ZERO);
     for segment in 0..segments * 2 {
@@ -178,13 +169,13 @@ async fn delay(binary: &Path) {
         let thefts = if is_flood {
             let (stop, stopped) = watch::channel(false);
             let flood = tokio::spawn(flood(fast, Arc::clone(&beside), stopped));
-            let (start, thefts) = (Instant::now(), thieve(&slow, blocks).await);
+            let (start, thefts) = (Instant::now(), slow.thieve(blocks).await);
             took += start.elapsed();
             stop.send_replace(true);
             fast = flood.await.unwrap();
             thefts
         } else {
-            thieve(&slow, blocks).await
+            slow.thieve(blocks).await
         };
         let newest = fast.anvil.block_number().await;
         flooded += newest - begun;
@@ -193,7 +184,7 @@ async fn delay(binary: &Path) {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let chain = format!("chain {}: ", slow.chain_id);
         for (name, watcher, prefix) in [("alone", &alone, ""), ("beside", &*beside, &*chain)] {
-            let found = recorded(watcher, prefix, &told, &thefts);
+            let found = recorded(watcher, prefix, &told, thefts.keys().copied());
             delays.entry((is_flood, name)).or_default().extend(found);
         }
     }
@@ -212,40 +203,20 @@ async fn flood(mut node: Node, watcher: Arc<Watcher>, stopped: watch::Receiver<b
     node
 }
 
-/// Hands in a theft for every block; returns the numbers of the blocks.
-async fn thieve(node: &Node, blocks: u64) -> BTreeSet<u64> {
-    let (mut hashes, mut newest) = (Vec::new(), node.anvil.block_number().await);
-    for _ in 0..blocks {
-        hashes.push(node.rob().await);
-        while node.anvil.block_number().await == newest {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        newest = node.anvil.block_number().await;
-    }
-    let mut thefts = BTreeSet::new();
-    for hash in hashes {
-        let receipt = node.anvil.receipt(hash).await;
-        assert_eq!(receipt["status"], "0x1");
-        thefts.insert(serde_json::from_value::<U256>(receipt["blockNumber"].clone()).unwrap().to::<u64>());
-    }
-    thefts
-}
-
-/// Microseconds from the head to the first line about each of these blocks: its findings are in the log.
-fn recorded(watcher: &Watcher, prefix: &str, told: &Moments, thefts: &BTreeSet<u64>) -> Vec<u64> {
-    let told = told.lock().unwrap();
-    let mut missing = thefts.clone();
-    let mut delays = Vec::new();
-    watcher.each_line(|at, line| {
-        let rest = line.strip_prefix(prefix).and_then(|line| line.strip_prefix("block "));
-        let number = rest.and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());
-        if let Some(number) = number.filter(|number| missing.remove(number)) {
-            let took = at.saturating_duration_since(told[&number]).as_micros();
-            delays.push(u64::try_from(took).unwrap());
-        }
-    });
-    assert!(missing.is_empty(), "nothing was said of the thefts in blocks {missing:?}");
-    delays
+/// Microseconds from the head to the first line about each of these blocks.
+fn recorded(
+    watcher: &Watcher,
+    prefix: &str,
+    told: &Moments<u64>,
+    thefts: impl Iterator<Item = u64>,
+) -> Vec<u64> {
+    let (told, recorded) = (told.lock().unwrap(), watcher.recorded(prefix));
+    let took_us = |block| {
+        let at =
+            recorded.get(&block).unwrap_or_else(|| panic!("nothing was said of the theft in block {block}"));
+        u64::try_from(at.saturating_duration_since(told[&block]).as_micros()).unwrap()
+    };
+    thefts.map(took_us).collect()
 }
 
 fn tell(delays: &Delays) {

@@ -21,24 +21,16 @@
     reason = "a measurement stops at the first surprise, and prints"
 )]
 
-#[path = "../tests/node/anvil.rs"]
-#[expect(dead_code, reason = "the tests use the rest of it")]
-mod anvil;
-#[expect(dead_code, reason = "the other benches use the rest of it")]
 mod stand;
 
 use alloy_primitives::{B256, Bytes, U256};
-use alloy_provider::{Provider, ProviderBuilder};
-use futures::StreamExt;
+use alloy_provider::Provider;
 use serde_json::json;
-use stand::figures::{decimal, load_average, permille, quantile, verdict};
+use stand::figures::{decimal, permille, quantile, verdict};
 use stand::node::{Node, transfer};
-use stand::process::settled;
-use stand::setting;
 use stand::watcher::Watcher;
+use stand::{setting, subscriber};
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Most that Cordon's p99 may be over the subscriber's, in thousandths.
@@ -56,29 +48,21 @@ const POOL_MAX: usize = 100;
 /// When each theft was handed in.
 type Submitted = BTreeMap<B256, Instant>;
 
-/// When things happened, by transaction.
-type Moments = Arc<Mutex<BTreeMap<B256, Instant>>>;
-
 fn main() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let Some(binary) = anvil::binary() else { return };
-    println!("load average {}", load_average());
-    runtime.block_on(async {
+    stand::run(async |binary| {
         let folder = tempfile::tempdir().unwrap();
         let accounts = (2 * setting("PENDING_THEFTS", 600) + 2).to_string();
         let node = Node::start(&binary, folder.path(), 31_337, &["--accounts", &accounts]).await;
         let watcher = Watcher::start(&[&node], "pending = true").await;
         let signed = prepare(&node).await;
         watcher.await_judged(node.chain_id, node.anvil.block_number().await).await;
-        let told = subscriber(&node.socket).await;
-        settled(&[watcher.pid()]).await;
+        let told = subscriber::pending(&node.socket).await;
         let submitted = submit(&node, &signed).await;
         let (told, foreseen) = (told.lock().unwrap().clone(), foreseen(&watcher));
         for kind in KINDS {
             judge(kind, &submitted[kind], &told, &foreseen);
         }
     });
-    println!("load average {}", load_average());
 }
 
 /// Fills the protected contract, shows every second account in a block, and lets the node sign a theft for each.
@@ -103,23 +87,9 @@ async fn prepare(node: &Node) -> Vec<(&'static str, Bytes)> {
     signed
 }
 
-/// When a subscriber that does nothing else is told of each transaction, with its body, on a socket of its own.
-async fn subscriber(socket: &Path) -> Moments {
-    let provider = ProviderBuilder::new().connect_ipc(socket.to_path_buf().into()).await.unwrap();
-    let moments = Moments::default();
-    let told = Arc::clone(&moments);
-    tokio::spawn(async move {
-        let mut stream = provider.subscribe_full_pending_transactions().await.unwrap().into_stream();
-        while let Some(transaction) = stream.next().await {
-            told.lock().unwrap().insert(*transaction.inner.tx_hash(), Instant::now());
-        }
-    });
-    moments
-}
-
 /// Hands the thefts in one by one; when each was, by kind.
 async fn submit(node: &Node, signed: &[(&'static str, Bytes)]) -> BTreeMap<&'static str, Submitted> {
-    let provider = ProviderBuilder::new().connect_ipc(node.socket.clone().into()).await.unwrap();
+    let provider = subscriber::connect(&node.socket).await;
     let gap = Duration::from_millis(setting("PENDING_GAP_MS", 20));
     let mut submitted = BTreeMap::<_, Submitted>::new();
     for part in signed.chunks(POOL_MAX) {

@@ -18,15 +18,10 @@
     reason = "a measurement stops at the first surprise, and prints"
 )]
 
-#[path = "../tests/node/anvil.rs"]
-#[expect(dead_code, reason = "the tests use the rest of it")]
-mod anvil;
-#[expect(dead_code, reason = "the other benches use the rest of it")]
 mod stand;
 
-use stand::figures::{decimal, load_average, permille, verdict};
+use stand::figures::{decimal, permille, verdict};
 use stand::node::Node;
-use stand::process::settled;
 use stand::setting;
 use stand::watcher::Watcher;
 use std::time::Instant;
@@ -44,11 +39,9 @@ const NODE_KEEPS: [&str; 4] = ["--prune-history", "256", "--transaction-block-ke
 const GROWTH_MAX_PERMILLE: u64 = 1_100;
 
 fn main() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let Some(binary) = anvil::binary() else { return };
     let (blocks, transactions) = (setting("SOAK_BLOCKS", 2_000), setting("SOAK_TRANSACTIONS", 4));
-    println!("{blocks} blocks, {transactions} token transfers each; load average {}", load_average());
-    runtime.block_on(async {
+    println!("{blocks} blocks, {transactions} token transfers each");
+    stand::run(async |binary| {
         let folder = tempfile::tempdir().unwrap();
         let mut node = Node::start(&binary, folder.path(), 31_337, &NODE_KEEPS).await;
         let watcher = Watcher::start(&[&node], "").await;
@@ -56,12 +49,10 @@ fn main() {
         node.mine_with(transactions).await;
         let first = node.anvil.block_number().await;
         watcher.await_judged(node.chain_id, first).await;
-        settled(&[watcher.pid()]).await;
         let memory_kb = soak(&mut node, &watcher, blocks, transactions).await;
         judge(&memory_kb);
         watcher.each_line(|_, line| println!("cordon said: {line}"));
     });
-    println!("load average {}", load_average());
 }
 
 /// Resident memory at the end of each tenth, in kilobytes.

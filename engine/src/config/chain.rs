@@ -15,7 +15,8 @@ use std::num::{NonZeroU32, NonZeroU64};
 /// Most nodes of one chain. Each is asked before anything is sent, and more than a handful adds delay and no trust.
 const NODES_MAX: usize = 9;
 
-/// Most chains of one process: each needs about 100 MB and a share of a core.
+/// Most chains of one process: four times as many as were ever measured together (`benches/chains.rs`), and each needs a
+/// share of a core.
 const CHAINS_MAX: usize = 32;
 
 /// Most blocks that are fetched ahead: half a megabyte each.

@@ -139,11 +139,11 @@ pub struct RawChain {
     pub fetch_ahead: usize,
 }
 
-/// A quarter of the fastest common block time (1 s on several rollups), so that polling adds little to latency.
 fn default_fetch_ahead() -> usize {
     cordon_ingest::sources::json_rpc::FETCH_AHEAD_DEFAULT
 }
 
+/// A quarter of the fastest common block time (1 s on several rollups), so that polling adds little to latency.
 fn default_poll_interval_ms() -> u64 {
     250
 }

@@ -62,7 +62,7 @@ pub(super) async fn engine(config: &Config, nodes: &Nodes, shared: &Shared) -> R
 
 /// Tells people of every record, of every change of state, and of what happens to the chain itself. Rings the bell of the
 /// outboxes.
-fn observer(shared: &Shared, names: Names) -> Observer {
+pub(super) fn observer(shared: &Shared, names: Names) -> Observer {
     let (say, bell) = (Arc::clone(&shared.say), shared.bell.clone());
     let mut states = BTreeMap::new();
     Box::new(move |news| {

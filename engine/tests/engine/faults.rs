@@ -1,6 +1,7 @@
 //! Ways to make the log and the node fail at a chosen point.
 //!
-//! A [`Rival`] stands for somebody else who writes just between the engine's read and its commit. A [`Fuse`] stands for the death of a process: from the n-th commit on nothing works any more, and whether that
+//! A [`Rival`] stands for somebody else who writes just between the engine's read and its commit. A [`Fuse`]
+//! stands for the death of a process: from the n-th commit on nothing works any more, and whether that
 //! commit itself took effect is chosen. An [`Outage`] stands for a node that goes away in the middle of the work and is
 //! brought back by the test.
 

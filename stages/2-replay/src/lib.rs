@@ -20,6 +20,8 @@ mod protocol;
 mod recorder;
 mod replay;
 mod rules;
+#[cfg(test)]
+mod samples;
 mod state;
 mod traced;
 mod transfers;

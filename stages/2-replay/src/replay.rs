@@ -314,8 +314,9 @@ fn header_of(block: &Block) -> Block {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::samples::nothing;
     use crate::watch::no_views;
-    use alloy_primitives::{Address, Bloom, Bytes};
+    use alloy_primitives::{Address, Bloom};
     use cordon_model::block::{PostedSize, RollupPart, Transaction, Withdrawal, Witness, WitnessAccount};
     use revm::Database as _;
 
@@ -386,28 +387,6 @@ mod tests {
         // The block that activates Canyon receives a contract from nowhere.
         block.timestamp_s = CANYON_TIME_S;
         assert!(!may_carry(&rules, &block, &replayed));
-    }
-
-    fn nothing() -> Transaction {
-        Transaction {
-            hash: B256::ZERO,
-            tx_type: 2,
-            from: Address::ZERO,
-            to: None,
-            nonce: 0,
-            value_wei: U256::ZERO,
-            input: Bytes::new(),
-            gas_limit: 0,
-            gas_price_wei: None,
-            max_fee_per_gas_wei: None,
-            max_priority_fee_per_gas_wei: None,
-            max_fee_per_blob_gas_wei: None,
-            chain_id: None,
-            access_list: Vec::new(),
-            blob_hashes: Vec::new(),
-            authorizations: Vec::new(),
-            rollup: RollupPart::None,
-        }
     }
 
     #[test]

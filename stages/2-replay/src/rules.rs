@@ -50,8 +50,9 @@ enum Hardforks {
 
 impl Rules {
     /// The rules of `chain_id`: those of the named hardfork for every block, or the built-in schedule where none is
-    /// named. A chain of the OP stack also takes that stack's own names. The departures of layer-2 chains follow from [`chain_spec`]; a chain that is not listed there is taken to
-    /// follow Ethereum in everything else too, and one that does not needs a profile.
+    /// named. A chain of the OP stack also takes that stack's own names. The departures of layer-2 chains follow from
+    /// [`chain_spec`]; a chain that is not listed there is taken to follow Ethereum in everything else too, and one that
+    /// does not needs a profile.
     ///
     /// # Errors
     /// [`RulesError`] for an unknown name, and for a chain without a schedule when no name is given.

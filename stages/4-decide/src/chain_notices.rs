@@ -73,12 +73,8 @@ pub fn chain_notices(
             vec![tell(&occasion, Audience::Responders, Severity::Medium, title, lines)]
         }
         ChainEvent::Followed { protocol, contract, block, because } => {
-            let because = match because {
-                FollowReason::CreatedBy(factory) => format!("created by {factory}"),
-                FollowReason::ImplementationOf(proxy) => format!("it is the code behind {proxy} now"),
-            };
             let title = format!("contract {contract} joined '{protocol}'");
-            let lines = vec![because, joined_at(*block)];
+            let lines = vec![how_joined(*because), when_joined(*block)];
             let occasion = ["followed", &protocol.0, &contract.to_string(), &block.hash.to_string()];
             let mut notice = tell(&occasion, Audience::Responders, Severity::Low, title, lines);
             notice.protocol = Some(protocol.clone());
@@ -88,8 +84,16 @@ pub fn chain_notices(
     }
 }
 
+/// How a contract joined.
+fn how_joined(because: FollowReason) -> String {
+    match because {
+        FollowReason::CreatedBy(factory) => format!("created by {factory}"),
+        FollowReason::ImplementationOf(proxy) => format!("it is the code behind {proxy} now"),
+    }
+}
+
 /// When a contract joined. A look at the start takes up what was there already and names no block's hash.
-fn joined_at(block: BlockRef) -> String {
+fn when_joined(block: BlockRef) -> String {
     if block.hash.is_zero() {
         "before watching began".to_owned()
     } else {

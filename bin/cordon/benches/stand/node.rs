@@ -3,16 +3,13 @@
 //! In: anvil. Out: blocks with token transfers that touch the protected contract, and thefts from it. The protected
 //! contract passes every call on to the token, so whoever calls it can empty it.
 
-use crate::anvil::{Anvil, root};
+use crate::stand::anvil::{Anvil, root};
 use alloy_primitives::{Address, B256, Bytes, U256};
-use alloy_provider::{Provider, ProviderBuilder};
 use alloy_sol_types::{SolCall, SolConstructor, sol};
-use futures::StreamExt;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::Duration;
 
 sol! {
     interface Token {
@@ -122,6 +119,26 @@ impl Node {
         self.anvil.send(self.thief, Some(self.purse), transfer(self.thief, amount)).await
     }
 
+    /// Hands in a theft for every block that the node makes by itself; returns each by its block.
+    pub(crate) async fn thieve(&self, blocks: u64) -> BTreeMap<u64, B256> {
+        let (mut hashes, mut newest) = (Vec::new(), self.anvil.block_number().await);
+        for _ in 0..blocks {
+            hashes.push(self.rob().await);
+            while self.anvil.block_number().await == newest {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            newest = self.anvil.block_number().await;
+        }
+        let mut thefts = BTreeMap::new();
+        for hash in hashes {
+            let receipt = self.anvil.receipt(hash).await;
+            assert_eq!(receipt["status"], "0x1");
+            let block: U256 = serde_json::from_value(receipt["blockNumber"].clone()).unwrap();
+            thefts.insert(block.to::<u64>(), hash);
+        }
+        thefts
+    }
+
     /// Hands in transactions with few requests.
     async fn hand_in(&self, transactions: Vec<Value>) {
         for part in transactions.chunks(BATCH_MAX) {
@@ -134,23 +151,6 @@ impl Node {
             assert!(refused.is_none() && answers.len() == part.len(), "not handed in: {refused:?}");
         }
     }
-}
-
-/// When things happened, by block number.
-pub(crate) type Moments = Arc<Mutex<BTreeMap<u64, Instant>>>;
-
-/// When a subscriber that does nothing else is told of each head, on a socket of its own.
-pub(crate) async fn heads(socket: &Path) -> Moments {
-    let provider = ProviderBuilder::new().connect_ipc(socket.to_path_buf().into()).await.unwrap();
-    let heads = Moments::default();
-    let told = Arc::clone(&heads);
-    tokio::spawn(async move {
-        let mut stream = provider.subscribe_blocks().await.unwrap().into_stream();
-        while let Some(header) = stream.next().await {
-            told.lock().unwrap().insert(header.number, Instant::now());
-        }
-    });
-    heads
 }
 
 /// A call to the token's `transfer`.

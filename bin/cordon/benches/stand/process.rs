@@ -2,8 +2,6 @@
 //!
 //! In: a process id. Out: milliseconds and kilobytes. Needs `/proc`; elsewhere the benches stop with a message.
 
-use std::time::Duration;
-
 /// Processor time is told in hundredths of a second (`USER_HZ`, fixed for all user space on Linux).
 const TICK_MS: u64 = 10;
 
@@ -33,20 +31,6 @@ pub(crate) fn memory(pid: u32) -> Memory {
         line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
     };
     Memory { rss_kb: field("VmRSS:"), anonymous_kb: field("RssAnon:") }
-}
-
-/// Waits until none of these processes does much: each uses less than a twentieth of a core for a second. What a
-/// process computes at its start (the setup of the KZG precompile) is over then.
-pub(crate) async fn settled(pids: &[u32]) {
-    let mut before: Vec<u64> = pids.iter().map(|pid| cpu_ms(*pid)).collect();
-    loop {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let now: Vec<u64> = pids.iter().map(|pid| cpu_ms(*pid)).collect();
-        if now.iter().zip(&before).all(|(now, before)| now - before < 50) {
-            return;
-        }
-        before = now;
-    }
 }
 
 fn read(pid: u32, file: &str) -> String {

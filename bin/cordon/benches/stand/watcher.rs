@@ -7,6 +7,7 @@ use crate::stand::process::{self, Memory};
 use cordon_model::log::EventLog;
 use cordon_model::units::ChainId;
 use cordon_store::SqliteLog;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -41,13 +42,23 @@ impl Drop for Watcher {
 impl Watcher {
     /// Starts watching these nodes from their newest blocks on, over their sockets, and waits until it says so.
     pub(crate) async fn start(nodes: &[&Node], further: &str) -> Self {
+        let further = format!("poll_interval_ms = 1000\n{further}");
+        let config = nodes.iter().map(|node| config(node, &node.socket.display().to_string(), &further));
+        Self::configured(&config.collect::<String>(), nodes.len()).await
+    }
+
+    /// The same over this address of one node, with the lines `further` for the chain's table and `channels` behind it.
+    pub(crate) async fn start_over(node: &Node, rpc: &str, further: &str, channels: &str) -> Self {
+        Self::configured(&format!("{}{channels}", config(node, rpc, further)), 1).await
+    }
+
+    async fn configured(config: &str, chains: usize) -> Self {
         let folder = TempDir::new().unwrap();
-        let config: String = nodes.iter().map(|node| config(node, further)).collect();
         let config = format!("{config}[[detector]]\ntype = \"value-loss\"\n");
         std::fs::write(folder.path().join("cordon.toml"), config).unwrap();
         let lines = Lines::default();
         let child = spawn(&folder, &lines);
-        await_lines(&lines, "watching chain", nodes.len()).await;
+        await_lines(&lines, "watching chain", chains).await;
         let log = SqliteLog::open(&folder.path().join("cordon.sqlite")).await.unwrap();
         Self { folder, child, log, lines }
     }
@@ -129,6 +140,20 @@ impl Watcher {
         self.lines.lock().unwrap().iter().for_each(|(at, line)| with(*at, line));
     }
 
+    /// When the first line about each block was read: its findings are in the log. Where several chains are watched
+    /// their lines begin with `prefix`.
+    pub(crate) fn recorded(&self, prefix: &str) -> BTreeMap<u64, Instant> {
+        let mut recorded = BTreeMap::new();
+        self.each_line(|at, line| {
+            let rest = line.strip_prefix(prefix).and_then(|line| line.strip_prefix("block "));
+            let number = rest.and_then(|rest| rest.split(' ').next()?.parse().ok());
+            if let Some(number) = number {
+                recorded.entry(number).or_insert(at);
+            }
+        });
+        recorded
+    }
+
     fn place(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -139,12 +164,11 @@ impl Watcher {
     }
 }
 
-/// Chain and protocol of a node. `further` are lines for the chain's table.
-fn config(node: &Node, further: &str) -> String {
-    let Node { chain_id, socket, token, purse, .. } = node;
-    let socket = socket.display();
+/// Chain and protocol of a node, by this address of it. `further` are lines for the chain's table.
+fn config(node: &Node, rpc: &str, further: &str) -> String {
+    let Node { chain_id, token, purse, .. } = node;
     format!(
-        "[[chain]]\nid = {chain_id}\nrpc = \"{socket}\"\nhardfork = \"osaka\"\npoll_interval_ms = 1000\n{further}\n\
+        "[[chain]]\nid = {chain_id}\nrpc = \"{rpc}\"\nhardfork = \"osaka\"\n{further}\n\
          [[protocol]]\nid = \"purse-{chain_id}\"\nchain = {chain_id}\n\
          contracts = [{{ address = \"{purse}\", name = \"Purse\" }}]\n\
          [[protocol.asset]]\ntoken = \"{token}\"\nsymbol = \"dUSD\"\ndecimals = 18\nprice = \"1\"\n"

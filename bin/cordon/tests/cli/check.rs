@@ -50,8 +50,9 @@ fn several_chains_are_checked_one_by_one() {
 #[test]
 fn what_is_wrong_with_several_chains_is_named() {
     let one = "[[chain]]\nid = 1\nrpc = \"ws://127.0.0.1:9\"\n";
-    let nodes = "[[chain]]\nid = 1\nquorum = 3\nfetch_ahead = 65\nrpc = \"ws://127.0.0.1:9\"\n[[chain.node]]\nname = \"a\"\n\
-        rpc = \"https://node.example/secret\"\n[[chain.node]]\nname = \"a\"\nrpc = \"gopher://secret\"\n";
+    let nodes = "[[chain]]\nid = 1\nquorum = 3\nfetch_ahead = 65\nrpc = \"ws://127.0.0.1:9\"\n\
+        [[chain.node]]\nname = \"a\"\nrpc = \"https://node.example/secret\"\n\
+        [[chain.node]]\nname = \"a\"\nrpc = \"gopher://secret\"\n";
     let twice = one.repeat(2);
     let other = format!("{one}{}", one.replace("id = 1", "id = 17000"));
     let said = complaint(config(several(&twice)).path(), &["check"], 3);

@@ -75,29 +75,11 @@ fn kind(transaction: &Transaction) -> Option<Kind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::samples::nothing;
     use alloy_primitives::{Bytes, U256};
-    use cordon_model::block::RollupPart;
 
     fn to(address: Address, input: &'static [u8]) -> Transaction {
-        Transaction {
-            hash: Default::default(),
-            tx_type: 0,
-            from: Address::ZERO,
-            to: Some(address),
-            nonce: 0,
-            value_wei: U256::ZERO,
-            input: Bytes::from_static(input),
-            gas_limit: 0,
-            gas_price_wei: None,
-            max_fee_per_gas_wei: None,
-            max_priority_fee_per_gas_wei: None,
-            max_fee_per_blob_gas_wei: None,
-            chain_id: None,
-            access_list: Vec::new(),
-            blob_hashes: Vec::new(),
-            authorizations: Vec::new(),
-            rollup: RollupPart::None,
-        }
+        Transaction { to: Some(address), input: Bytes::from_static(input), ..nothing() }
     }
 
     fn recalled(history: &History, transaction: &Transaction) -> (usize, usize) {

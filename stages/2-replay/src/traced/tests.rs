@@ -3,8 +3,9 @@
 
 use super::*;
 use crate::recorder::bounds::{MAX_DATA_BYTES, MAX_FRAMES, MAX_LOGS};
-use alloy_primitives::{Address, Bytes, U256, keccak256};
-use cordon_model::block::{Outcome, RollupPart, Transaction};
+use crate::samples::nothing;
+use alloy_primitives::{Address, U256, keccak256};
+use cordon_model::block::{Outcome, Transaction};
 use cordon_model::execution::{FrameKind, Status, StorageChange};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -15,22 +16,12 @@ const BOB: Address = Address::repeat_byte(0xb0);
 fn transaction(index: u8) -> Transaction {
     Transaction {
         hash: B256::with_last_byte(index),
-        tx_type: 2,
         from: ALICE,
         to: Some(BOB),
-        nonce: 0,
-        value_wei: U256::ZERO,
-        input: Bytes::new(),
         gas_limit: 100_000,
-        gas_price_wei: None,
         max_fee_per_gas_wei: Some(1),
-        max_priority_fee_per_gas_wei: None,
-        max_fee_per_blob_gas_wei: None,
         chain_id: Some(42_161),
-        access_list: Vec::new(),
-        blob_hashes: Vec::new(),
-        authorizations: Vec::new(),
-        rollup: RollupPart::None,
+        ..nothing()
     }
 }
 

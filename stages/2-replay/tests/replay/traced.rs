@@ -131,7 +131,8 @@ fn order(execution: &Execution) -> Vec<String> {
 }
 
 /// Compares every field that tracers tell. They do not tell accesses, the EVM's names of halts, the gas of the first
-/// frame without the transaction's intrinsic gas (and our recorder not that a halted frame used all of its gas), and the address of a creation that failed before it called anything.
+/// frame without the transaction's intrinsic gas (and our recorder not that a halted frame used all of its gas),
+/// and the address of a creation that failed before it called anything.
 fn same(ours: &Execution, theirs: &Execution) {
     let at = ours.tx.hash;
     assert_eq!(ours.tx, theirs.tx);
