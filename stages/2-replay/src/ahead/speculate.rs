@@ -26,7 +26,7 @@ const GAS_BUDGETS: u64 = 8;
 const GUESSED_BALANCE_WEI: U256 = U256::from_limbs([u64::MAX, u64::MAX, 0, 0]);
 /// Values that one transaction may guess per round. Guesses that are built on guesses lead nowhere: on the four mainnet
 /// blocks for which it was chosen (4,369 values) 3 takes 172 round trips and asks for 60 values in vain, 6 takes 147 for
-/// 286, 12 takes 142 for 713, and no bound 141 for 2,553. On five that nobody had seen before (4,870 values): 151 for 106,
+/// 286, 12 takes 142 for 713, and no bound 141 for 2,553. On five on which nothing was chosen (4,870 values): 151 for 106,
 /// 139 for 195, 139 for 345, 139 for 743. Measured with `tests/replay/cold.rs`.
 const MAX_GUESSES: usize = 6;
 
