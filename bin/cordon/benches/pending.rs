@@ -10,7 +10,7 @@
 //! handed in over a third socket, so that neither the signing nor a full connection counts.
 //!
 //! Two kinds take turns. The senders of the warm ones were seen in a block, so that all state they need is known; of the
-//! cold ones, account and balance must be asked of the node first, one after the other, as the execution meets them.
+//! cold ones, account and balance must be asked of the node first, in one round trip.
 
 #![expect(
     clippy::unwrap_used,

@@ -12,6 +12,8 @@ use crate::render::plain;
 use cordon_ingest::PendingFeed;
 use cordon_model::block::Transaction;
 use cordon_replay::ReplayError;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use std::collections::{BTreeSet, VecDeque};
 use tokio::sync::watch::Receiver;
 
@@ -19,30 +21,57 @@ use tokio::sync::watch::Receiver;
 /// and comes back. As many as two full blocks hold.
 const TOLD_MAX: usize = 512;
 
+/// Transactions that are looked at at once, so that one that waits for the node does not keep the next one waiting. More
+/// would take processor time from the judging of blocks, since each may keep a core busy.
+const LOOKS_MAX: usize = 4;
+
 /// Looks until the scene's sender is gone.
 pub(super) async fn run(mut feed: PendingFeed, mut scenes: Receiver<Option<Scene>>, say: Say) {
     let mut told = Told::default();
+    let mut looks = FuturesUnordered::new();
     loop {
         let transaction = tokio::select! {
             changed = scenes.changed() => if changed.is_err() { return } else { continue },
-            transaction = feed.next() => transaction,
+            Some(looked) = looks.next() => {
+                tell(looked, &mut told, &say);
+                continue;
+            }
+            transaction = feed.next(), if looks.len() < LOOKS_MAX => transaction,
         };
         let Some(scene) = scenes.borrow().clone() else { continue };
-        match look(&scene, &transaction).await {
-            Ok(lines) if !lines.is_empty() && told.is_new(&transaction) => {
-                let (hash, from, at) = (transaction.hash, transaction.from, scene.head.number);
-                say(format!("pending, on the state after block {at}: transaction {hash} of {from}"));
-                lines.into_iter().for_each(|line| say(format!("    {line}")));
-            }
-            Ok(_) => {}
-            // Its state could not be read in time; its block will be judged.
-            Err(error) => tracing::debug!(tx = %transaction.hash, error = %chain(&error), "not foreseen"),
-        }
+        looks.push(look(scene, transaction));
     }
 }
 
+/// What became of a look at a transaction.
+struct Looked {
+    transaction: Box<Transaction>,
+    /// The block on whose state it was looked at.
+    at: u64,
+    lines: Result<Vec<String>, ReplayError>,
+}
+
+fn tell(looked: Looked, told: &mut Told, say: &Say) {
+    let Looked { transaction, at, lines } = looked;
+    match lines {
+        Ok(lines) if !lines.is_empty() && told.is_new(&transaction) => {
+            let (hash, from) = (transaction.hash, transaction.from);
+            say(format!("pending, on the state after block {at}: transaction {hash} of {from}"));
+            lines.into_iter().for_each(|line| say(format!("    {line}")));
+        }
+        Ok(_) => {}
+        // Its state could not be read in time; its block will be judged.
+        Err(error) => tracing::debug!(tx = %transaction.hash, error = %chain(&error), "not foreseen"),
+    }
+}
+
+async fn look(scene: Scene, transaction: Box<Transaction>) -> Looked {
+    let lines = lines(&scene, &transaction).await;
+    Looked { transaction, at: scene.head.number, lines }
+}
+
 /// What the detectors would say.
-async fn look(scene: &Scene, transaction: &Transaction) -> Result<Vec<String>, ReplayError> {
+async fn lines(scene: &Scene, transaction: &Transaction) -> Result<Vec<String>, ReplayError> {
     let mut fork = scene.fork.branch();
     let execution = fork.transaction(transaction, scene.views.clone()).await?;
     let findings = scene.detectors.inspect(&execution);

@@ -4,7 +4,7 @@
 //! difference found. After a block that agrees in every point its post-state is kept for the next one, so that a
 //! node is asked only for what was never touched; any disagreement, gap or reorganisation drops it.
 
-use crate::ahead::{History, ReadAhead, read_ahead};
+use crate::ahead::{Foresight, ReadAhead, read_ahead};
 use crate::block_run::{BlockReplay, run_transactions};
 use crate::error::ReplayError;
 use crate::machine::{self, Machine, Mode};
@@ -21,7 +21,7 @@ use cordon_model::block::{Block, ChainProfile};
 use cordon_model::units::ChainId;
 use revm::database::CacheDB;
 use revm::primitives::hardfork::SpecId;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tokio::runtime::Handle;
 
 /// Accounts, slots and codes of a carried post-state: about 100 bytes each, so 45 MB. A block touches about 250 accounts
@@ -42,8 +42,7 @@ struct NodeSupply {
     codes: Codes,
     /// Replaced whenever the blocks' line breaks, so that a fork of the old line cannot add to it.
     deployed: Deployed,
-    history: Arc<Mutex<History>>,
-    read_ahead: ReadAhead,
+    foresight: Foresight,
     carried: Option<Carried>,
     last: Option<Last>,
 }
@@ -74,8 +73,7 @@ impl Replayer {
             rules,
             codes: Codes::default(),
             deployed: Deployed::default(),
-            history: Arc::default(),
-            read_ahead: ReadAhead::default(),
+            foresight: Foresight::default(),
             carried: None,
             last: None,
         };
@@ -95,11 +93,12 @@ impl Replayer {
         Self { node: None, traces: Some(Traced::new(provider, chain_id)) }
     }
 
-    /// How much of a block's state is read before the block runs; [`ReadAhead::Guessed`] where this is not called.
+    /// How much of a block's state is read before the block runs, and of a transaction's on forks of the head;
+    /// [`ReadAhead::Guessed`] where this is not called.
     #[must_use]
     pub fn reading_ahead(mut self, depth: ReadAhead) -> Self {
         if let Some(node) = &mut self.node {
-            node.read_ahead = depth;
+            node.foresight.depth = depth;
         }
         self
     }
@@ -124,10 +123,10 @@ impl Replayer {
         let rules = check_chain(&supply.rules, &block)?;
         let source = supply.source_for(&block, &rules)?;
         let state = supply.state_after(&block)?;
-        let (depth, history) = (supply.read_ahead, Arc::clone(&supply.history));
+        let Foresight { depth, habits } = supply.foresight.clone();
         let number = block.number;
         let (replayed, carried, last) = in_worker(move || {
-            read_ahead(&source, &block, &rules, depth, &history);
+            read_ahead(&source, &block, &rules, depth, &habits);
             let (replayed, db) = run_block(CacheDB::new(source), &block, &rules, &watch)?;
             let last = Last {
                 hash: block.hash,
@@ -168,7 +167,8 @@ impl Replayer {
         let supply = self.node.as_ref()?;
         let carried = supply.carried.as_ref()?;
         let state = carried.state.clone().above(Source::Node(carried.node.clone()));
-        Some(Fork::after(CacheDB::new(Source::Layers(state)), &carried.block, &supply.rules))
+        let fork = Fork::after(CacheDB::new(Source::Layers(state)), &carried.block, &supply.rules);
+        Some(fork.with_foresight(supply.foresight.clone()))
     }
 }
 

@@ -3,6 +3,8 @@
 //! In: a base state (a node at a block, a witness, or the replayer's head), calls of any account, mined
 //! transactions. Out: executions as plain values. Nothing leaves the process, and nothing is signed.
 //!
+//! Where the state is a node's, what a transaction is going to read is read ahead, in as few round trips as it can be.
+//!
 //! Checks of fee, nonce and sender are off, so that any authority can be simulated; the value that a call sends must
 //! be there, and a sender without it fails as on the chain.
 
@@ -10,7 +12,7 @@ mod parallel;
 
 pub use parallel::{Case, MAX_WHAT_IF_THREADS, Outcome, what_if, what_if_on};
 
-use crate::ahead::{ReadAhead, read_ahead};
+use crate::ahead::{Foresight, Habits, ReadAhead, read_ahead};
 use crate::block_run::{answer, read_views};
 use crate::error::ReplayError;
 use crate::machine::{self, Attempt, Machine, Mode};
@@ -56,6 +58,7 @@ struct Inner {
     base: BlockRef,
     /// Calls and transactions so far; the position of the next one.
     sequence: u32,
+    foresight: Foresight,
 }
 
 impl Fork {
@@ -95,7 +98,7 @@ impl Fork {
         };
         in_worker(move || {
             // The whole block: the transaction at the index is what the fork is wanted for.
-            read_ahead(&db.db, &block, &rules, ReadAhead::Guessed, &Mutex::default());
+            read_ahead(&db.db, &block, &rules, ReadAhead::Guessed, &Habits::default());
             let env = machine::block_env(&block, &rules);
             let mut machine = Machine::new(db, env.clone(), &rules, Mode::Mined);
             begin_block(&mut machine, &block, &rules)?;
@@ -146,8 +149,14 @@ impl Fork {
         base: BlockRef,
         sequence: u32,
     ) -> Self {
-        let inner = Inner { db: Some(db), env, rules, base, sequence };
+        let inner = Inner { db: Some(db), env, rules, base, sequence, foresight: Foresight::default() };
         Self { inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    /// The same fork, reading ahead as others did that share this.
+    pub(crate) fn with_foresight(self, foresight: Foresight) -> Self {
+        lock(&self.inner).foresight = foresight;
+        self
     }
 
     /// Newest mined block that the state builds on.
@@ -340,7 +349,10 @@ impl Inner {
         self.sequence = self.sequence.saturating_add(1);
         // A blob fee cap cannot be met or missed where no fee is charged.
         let env = TxEnv { max_fee_per_blob_gas: u128::MAX, ..machine::tx_env(&transaction) };
-        self.with_machine(|machine| {
+        if let Some(db) = &mut self.db {
+            self.foresight.read_ahead(db, &self.env, &self.rules, &transaction);
+        }
+        let execution = self.with_machine(|machine| {
             machine.record(detail);
             match machine.run(transaction.hash, env, transaction.rollup)? {
                 Attempt::Ran(mut run) => {
@@ -351,7 +363,11 @@ impl Inner {
                     Ok(refused(at, timestamp_s, transaction, format!("refused: {reason}")))
                 }
             }
-        })
+        })?;
+        if let Some(db) = &self.db {
+            self.foresight.learn(db, &execution.transaction);
+        }
+        Ok(execution)
     }
 
     /// A call as a transaction. Its hash names it within this fork and means nothing on any chain.

@@ -39,6 +39,12 @@ impl Wanted {
     pub(crate) fn len(&self) -> usize {
         self.accounts.len().saturating_add(self.slots.len()).saturating_add(self.hashes.len())
     }
+
+    pub(crate) fn add(&mut self, more: Self) {
+        self.accounts.extend(more.accounts);
+        self.slots.extend(more.slots);
+        self.hashes.extend(more.hashes);
+    }
 }
 
 impl NodeState {

@@ -33,6 +33,8 @@ mod op_stack;
 #[cfg(test)]
 mod opcodes;
 #[cfg(test)]
+mod pending;
+#[cfg(test)]
 mod supply;
 #[cfg(test)]
 mod traced;

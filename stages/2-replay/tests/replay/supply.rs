@@ -31,18 +31,18 @@ enum Refusal {
 
 /// The range's node behind a line that counts, refuses large batches, and loses the answers to one method.
 #[derive(Debug, Clone)]
-struct Line {
+pub(crate) struct Line {
     inner: ChainTransport,
     largest: usize,
     refusal: Refusal,
-    unanswered: Arc<Mutex<Option<&'static str>>>,
+    pub(crate) unanswered: Arc<Mutex<Option<&'static str>>>,
     requests: Arc<AtomicUsize>,
     messages: Arc<AtomicUsize>,
     refused: Arc<AtomicUsize>,
 }
 
 impl Line {
-    fn to(chain: &Chain) -> Self {
+    pub(crate) fn to(chain: &Chain) -> Self {
         Self {
             inner: chain.transport(),
             largest: usize::MAX,
@@ -54,11 +54,11 @@ impl Line {
         }
     }
 
-    fn provider(&self) -> DynProvider {
+    pub(crate) fn provider(&self) -> DynProvider {
         RootProvider::new(RpcClient::new(self.clone(), true)).erased()
     }
 
-    fn seen(&self) -> (usize, usize) {
+    pub(crate) fn seen(&self) -> (usize, usize) {
         (self.requests.load(Ordering::SeqCst), self.messages.load(Ordering::SeqCst))
     }
 }
