@@ -174,14 +174,16 @@ pub enum Evidence {
         /// Function that it called.
         function: Option<Selector>,
     },
-    /// The sender's side gained and paid nothing, while a protected contract lost and received nothing.
-    UnpaidGain {
+    /// A protected contract lost and received nothing, while the sender's side gained.
+    OneSidedLoss {
         /// Protected contract that lost.
         contract: Address,
         /// What it lost.
         losses: Vec<AssetDelta>,
         /// What the sender's side gained.
         gains: Vec<AssetDelta>,
+        /// What the sender's side paid, to whomever.
+        paid: Vec<AssetDelta>,
     },
 }
 
@@ -230,11 +232,12 @@ impl fmt::Display for Evidence {
                 "{} of {contract} called by {caller}, which the same transaction created",
                 name(function)
             ),
-            Self::UnpaidGain { contract, losses, gains } => write!(
+            Self::OneSidedLoss { contract, losses, gains, paid } => write!(
                 f,
-                "{contract} lost {} assets and received nothing, the sender's side gained {} and paid nothing",
+                "{contract} lost {} assets and received nothing, the sender's side gained {} and paid {}",
                 losses.len(),
-                gains.len()
+                gains.len(),
+                paid.len()
             ),
         }
     }

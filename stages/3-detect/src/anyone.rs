@@ -5,8 +5,8 @@
 //! never: be configured for containment: it has no prices, no accounts, no levers, and its members change from
 //! transaction to transaction.
 //!
-//! What the sender calls first counts as his own, be it a router or the victim; a theft by one plain call to its victim
-//! is not seen this way.
+//! What the sender calls first counts as his own, unless it is known that others call it as well: be it a router or the
+//! victim, a theft by one plain call to it is not seen otherwise.
 
 use crate::parties::SendersSide;
 use alloy_primitives::Address;
@@ -19,9 +19,9 @@ use std::collections::BTreeSet;
 /// addresses, which is as good a choice as any; 30 million gas suffice for about 10,000 cold accounts (EIP-2929).
 const ACCOUNTS_MAX: usize = 4_096;
 
-/// Everybody whom the transaction touched, but the sender's side.
+/// Everybody whom the transaction touched, but the sender's side. A contract that is `public` is nobody's own.
 #[must_use]
-pub fn anyone(execution: &Execution) -> Protocol {
+pub fn anyone(execution: &Execution, is_public: impl Fn(Address) -> bool) -> Protocol {
     let mut protocol = Protocol {
         id: ProtocolId("anyone".to_owned()),
         chain_id: execution.tx.chain_id,
@@ -31,14 +31,16 @@ pub fn anyone(execution: &Execution) -> Protocol {
         account_views: Vec::new(),
         capabilities: Vec::new(),
     };
+    let contract = |address: Address| ProtectedContract { address, name: address.to_string() };
+    let first = execution.transaction.to.filter(|first| is_public(*first));
+    protocol.contracts.extend(first.map(contract));
     let side = SendersSide::of(&protocol, execution);
     let called = execution.frames.iter().filter(|frame| !frame.reverted && !frame.precompile);
     let paid = execution.transfers.iter().map(|transfer| transfer.from);
     let touched: BTreeSet<Address> =
         called.map(|frame| frame.address).chain(paid).filter(|account| !account.is_zero()).collect();
-    let others = touched.into_iter().filter(|account| !side.has(*account)).take(ACCOUNTS_MAX);
-    let contract = |address: Address| ProtectedContract { address, name: address.to_string() };
-    protocol.contracts.extend(others.map(contract));
+    let others = touched.into_iter().filter(|account| !side.has(*account) && Some(*account) != first);
+    protocol.contracts.extend(others.take(ACCOUNTS_MAX).map(contract));
     protocol
 }
 
@@ -53,9 +55,12 @@ mod tests {
         script.create(CHILD, |_| {});
         script.call(LENDING_VAULT, 1, |script| script.transfer(USD, BOB, CHILD, wad(1)));
         script.reverted(COLLATERAL_VAULT, 1, |_| {});
-        let protocol = anyone(&script.finish(&[]));
+        let execution = script.finish(&[]);
+        let protocol = anyone(&execution, |_| false);
         let protects = |account| protocol.protects(account);
         assert!([LENDING_VAULT, USD_TOKEN, BOB].into_iter().all(protects));
         assert!(![ALICE, CONTROLLER, CHILD, COLLATERAL_VAULT, Address::ZERO].into_iter().any(protects));
+        let public = anyone(&execution, |account| account == CONTROLLER);
+        assert!(public.protects(CONTROLLER) && !public.protects(ALICE));
     }
 }

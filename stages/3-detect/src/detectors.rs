@@ -6,20 +6,20 @@
 
 pub mod flash_loan;
 pub mod fresh_caller;
+pub mod one_sided_loss;
 pub mod rate_jump;
 pub mod reentrancy;
 pub mod repeated_calls;
-pub mod unpaid_gain;
 pub mod value_loss;
 
 use crate::detector::Detector;
 use flash_loan::FlashLoanConfig;
 use fresh_caller::FreshCallerConfig;
+use one_sided_loss::OneSidedLossConfig;
 use rate_jump::RateJumpConfig;
 use reentrancy::ReentrancyConfig;
 use repeated_calls::RepeatedCallsConfig;
 use serde::Deserialize;
-use unpaid_gain::UnpaidGainConfig;
 use value_loss::ValueLossConfig;
 
 /// One configured detector; `type` names it.
@@ -38,8 +38,8 @@ pub enum DetectorConfig {
     RepeatedCalls(RepeatedCallsConfig),
     /// A contract born in the transaction called the protocol.
     FreshCaller(FreshCallerConfig),
-    /// The sender took without giving.
-    UnpaidGain(UnpaidGainConfig),
+    /// A protected contract only lost, the sender's side gained.
+    OneSidedLoss(OneSidedLossConfig),
 }
 
 impl DetectorConfig {
@@ -53,7 +53,7 @@ impl DetectorConfig {
             Self::FlashLoan(FlashLoanConfig::default()),
             Self::RepeatedCalls(RepeatedCallsConfig::default()),
             Self::FreshCaller(FreshCallerConfig::default()),
-            Self::UnpaidGain(UnpaidGainConfig::default()),
+            Self::OneSidedLoss(OneSidedLossConfig::default()),
         ]
     }
 
@@ -69,7 +69,7 @@ impl DetectorConfig {
             Self::FlashLoan(config) => Box::new(config.build()?),
             Self::RepeatedCalls(config) => Box::new(config.build()?),
             Self::FreshCaller(config) => Box::new(config.build()),
-            Self::UnpaidGain(config) => Box::new(config.build()),
+            Self::OneSidedLoss(config) => Box::new(config.build()?),
         })
     }
 }

@@ -5,11 +5,16 @@
 
 use crate::detector::is_named;
 use alloy_primitives::map::AddressSet;
-use alloy_primitives::{Address, I256};
+use alloy_primitives::{Address, B256, I256, U256, b256};
 use cordon_model::execution::{Execution, Frame, FrameKind};
 use cordon_model::protocol::Protocol;
 use cordon_model::units::{Asset, AssetDelta};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// `keccak256("Deposit(address,uint256)")`, of wrapped coins (WETH9).
+const DEPOSIT_TOPIC: B256 = b256!("0xe1fffcc4923d04b559f4d29a8bfc6cda04eb5b0d3c460751c2402c5c5cc9109c");
+/// `keccak256("Withdrawal(address,uint256)")`, of wrapped coins (WETH9).
+const WITHDRAWAL_TOPIC: B256 = b256!("0x7fcf532c15f0a6db0bd6d0e038bea71d30d808c7d98cb3bf7268a95bf5081b65");
 
 /// The accounts that act for the sender: himself, the contract that he calls or creates unless the operator named it,
 /// and every contract that one of these creates in the transaction.
@@ -39,19 +44,53 @@ impl SendersSide {
     }
 }
 
-/// Net flows of all accounts.
+/// Net flows of all accounts. The issuer of a token stands on the other side of what is minted and burned: whoever
+/// redeems shares pays the vault with them.
 #[derive(Debug, Default)]
 pub(crate) struct NetFlows(BTreeMap<Address, BTreeMap<Asset, I256>>);
 
 impl NetFlows {
     pub(crate) fn of(execution: &Execution) -> Self {
         let mut flows = Self::default();
-        for transfer in execution.transfers.iter().filter(|transfer| transfer.from != transfer.to) {
-            let amount = I256::try_from(transfer.amount_raw).unwrap_or(I256::MAX);
-            flows.add(transfer.from, transfer.asset, amount.saturating_neg());
-            flows.add(transfer.to, transfer.asset, amount);
+        for transfer in &execution.transfers {
+            let issuer = |account: Address| match transfer.asset {
+                Asset::Token(token) if account.is_zero() => token,
+                Asset::Token(_) | Asset::Native => account,
+            };
+            let (from, to) = (issuer(transfer.from), issuer(transfer.to));
+            flows.moved(transfer.asset, from, to, transfer.amount_raw);
         }
+        flows.add_wrapped(execution);
         flows
+    }
+
+    /// Wrapped coins that were issued or redeemed, which their contracts log under names of their own. Many contracts
+    /// log deposits; only where just as many coins moved at that moment does the log speak of a token.
+    fn add_wrapped(&mut self, execution: &Execution) {
+        let native = || execution.transfers.iter().filter(|transfer| transfer.asset == Asset::Native);
+        let received: BTreeSet<_> = native().map(|coins| (coins.to, coins.amount_raw)).collect();
+        let sent: BTreeSet<_> = native().map(|coins| (coins.from, coins.amount_raw)).collect();
+        for log in execution.logs.iter().filter(|log| log.data.len() == 32) {
+            let (token, amount_raw) = (log.address, U256::from_be_slice(&log.data));
+            match log.topics.as_slice() {
+                [DEPOSIT_TOPIC, holder] if received.contains(&(token, amount_raw)) => {
+                    self.moved(Asset::Token(token), token, Address::from_word(*holder), amount_raw);
+                }
+                [WITHDRAWAL_TOPIC, holder] if sent.contains(&(token, amount_raw)) => {
+                    self.moved(Asset::Token(token), Address::from_word(*holder), token, amount_raw);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn moved(&mut self, asset: Asset, from: Address, to: Address, amount_raw: U256) {
+        if from == to {
+            return;
+        }
+        let amount = I256::try_from(amount_raw).unwrap_or(I256::MAX);
+        self.add(from, asset, amount.saturating_neg());
+        self.add(to, asset, amount);
     }
 
     fn add(&mut self, account: Address, asset: Asset, delta: I256) {
@@ -95,6 +134,7 @@ pub(crate) fn is_creation(frame: &Frame) -> bool {
 mod tests {
     use super::*;
     use crate::testing::*;
+    use cordon_model::execution::{Log, Transfer};
 
     #[test]
     fn the_senders_side_is_whoever_he_sent_and_what_that_created() {
@@ -112,6 +152,33 @@ mod tests {
         let execution = Script::new(World::new(), ALICE, LENDING_VAULT).finish(&[]);
         let side = SendersSide::of(&World::protocol(), &execution);
         assert!(side.has(ALICE) && !side.has(LENDING_VAULT));
+    }
+
+    #[test]
+    fn the_issuer_stands_on_the_other_side_of_what_is_minted_and_wrapped() {
+        let mut script = World::new().script();
+        script.redeem_shares(CONTROLLER, wad(2), wad(3));
+        let mut execution = script.finish(&[]);
+        let amount = |units: u64| I256::try_from(wad(units)).unwrap();
+        let delta = |asset, delta_raw| AssetDelta { asset, delta_raw };
+        let vault = [delta(DSHARE, amount(2)), delta(COIN, -amount(3))];
+        assert_eq!(NetFlows::of(&execution).of_account(COLLATERAL_VAULT), vault);
+
+        let coins =
+            |from, to| Transfer { seq: 90, frame: 0, asset: Asset::Native, from, to, amount_raw: wad(5) };
+        let log = |topic, holder: Address| Log {
+            seq: 91,
+            frame: 0,
+            address: USD_TOKEN,
+            topics: vec![topic, holder.into_word()],
+            data: wad(5).to_be_bytes::<32>().into(),
+        };
+        execution.transfers = vec![coins(USD_TOKEN, BOB)];
+        execution.logs = vec![log(WITHDRAWAL_TOPIC, CONTROLLER), log(DEPOSIT_TOPIC, ALICE)];
+        let flows = NetFlows::of(&execution);
+        assert_eq!(flows.of_account(CONTROLLER), [delta(USD, -amount(5))]);
+        assert_eq!(flows.of_account(USD_TOKEN), [delta(Asset::Native, -amount(5)), delta(USD, amount(5))]);
+        assert_eq!(flows.of_account(ALICE), [], "no coins came in with the deposit");
     }
 
     #[test]

@@ -131,7 +131,7 @@ impl View<'_> {
                 self.labels.short(*contract),
                 self.labels.short(*caller),
             ),
-            Evidence::UnpaidGain { contract, losses, .. } => {
+            Evidence::OneSidedLoss { contract, losses, .. } => {
                 let lost: Vec<String> = losses
                     .iter()
                     .map(|loss| self.labels.amount(loss.asset, loss.delta_raw.unsigned_abs()))
@@ -192,7 +192,7 @@ impl View<'_> {
                     grounds.push(format!("transaction {tx}: {} gained most", self.labels.full(*gainer)));
                 }
             }
-            Evidence::UnpaidGain { gains, .. } => grounds.extend(gains.iter().map(|gain| {
+            Evidence::OneSidedLoss { gains, .. } => grounds.extend(gains.iter().map(|gain| {
                 let change = self.labels.change(gain.asset, gain.delta_raw);
                 format!("transaction {tx}: the sender's side changed by {change}")
             })),

@@ -28,10 +28,14 @@ pub struct RepeatedCallsConfig {
     /// Calls of one function of one protected contract, by the sender's side, from which on it is a finding. Default 10:
     /// 13 of 6,015 ordinary transactions reach it.
     pub repeats_min: u32,
-    /// Calls of the whole transaction from which on it is a finding, where protected contracts are among them. Default
-    /// 100: 9 of 6,015 ordinary transactions reach it.
+    /// Calls of the whole transaction from which on it is a finding, where the sender's side calls protected contracts at
+    /// least [`ENTRIES_MIN`] times. Default 100: 9 of 6,015 ordinary transactions reach it.
     pub frames_min: u32,
 }
+
+/// Calls of protected contracts by the sender's side that make a long transaction his own work. Below that it is the
+/// contracts he called that work long: aggregators and settlements reach hundreds of calls for a single order.
+pub const ENTRIES_MIN: u32 = 5;
 
 impl Default for RepeatedCallsConfig {
     fn default() -> Self {
@@ -69,9 +73,14 @@ impl Detector for RepeatedCalls {
     }
 
     fn inspect(&self, protocol: &Protocol, execution: &Execution) -> Vec<Finding> {
-        let Some((contract, function, times)) = most_called(protocol, execution) else { return Vec::new() };
+        let counts = entries(protocol, execution);
+        let entries = counts.values().fold(0u32, |sum, count| sum.saturating_add(*count));
+        // Of equals the one with the lowest address and selector, so that the answer does not depend on an order.
+        let most = counts.into_iter().reduce(|most, next| if next.1 > most.1 { next } else { most });
+        let Some(((contract, function), times)) = most else { return Vec::new() };
         let frames = u32::try_from(execution.frames.len()).unwrap_or(u32::MAX);
-        if times < self.repeats_min && frames < self.frames_min {
+        let is_long = frames >= self.frames_min && entries >= ENTRIES_MIN;
+        if times < self.repeats_min && !is_long {
             return Vec::new();
         }
         vec![Finding {
@@ -88,19 +97,17 @@ impl Detector for RepeatedCalls {
     }
 }
 
-/// The function of a protected contract that the sender's side called most often, with the count; of equals the one
-/// with the lowest address and selector, so that the answer does not depend on an order.
-fn most_called(protocol: &Protocol, execution: &Execution) -> Option<(Address, Option<Selector>, u32)> {
+/// How often the sender's side called each function of each protected contract.
+fn entries(protocol: &Protocol, execution: &Execution) -> BTreeMap<(Address, Option<Selector>), u32> {
     let side = SendersSide::of(protocol, execution);
-    let mut counts: BTreeMap<(Address, Option<Selector>), u32> = BTreeMap::new();
+    let mut counts = BTreeMap::new();
     for frame in &execution.frames {
         if frame.kind == FrameKind::Call && side.has(frame.caller) && enters_from_outside(protocol, frame) {
-            let count = counts.entry((frame.address, frame.selector())).or_default();
+            let count: &mut u32 = counts.entry((frame.address, frame.selector())).or_default();
             *count = count.saturating_add(1);
         }
     }
-    let most = counts.into_iter().reduce(|most, next| if next.1 > most.1 { next } else { most });
-    most.map(|((contract, function), times)| (contract, function, times))
+    counts
 }
 
 #[cfg(test)]
@@ -152,14 +159,13 @@ mod tests {
 
     #[test]
     fn a_very_long_transaction_is_a_finding_where_it_uses_the_protocol() {
-        let mut script = World::new().script();
-        script.call(LENDING_VAULT, 1, |_| {});
-        for _ in 0..98 {
-            script.call(BOB, 2, |_| {});
-        }
-        let execution = script.finish(&[]);
-        assert_eq!(execution.frames.len(), 100);
-        assert_eq!(judged(&execution).len(), 1);
+        let long = |own: u8, others: usize| {
+            let mut script = World::new().script();
+            (0..own).for_each(|function| script.call(LENDING_VAULT, function, |_| {}));
+            (0..others).for_each(|_| script.call(BOB, 2, |_| {}));
+            judged(&script.finish(&[])).len()
+        };
+        assert_eq!((long(5, 94), long(5, 93), long(4, 200)), (1, 0, 0));
         assert_eq!(judged(&calls(99, BOB)), []);
     }
 

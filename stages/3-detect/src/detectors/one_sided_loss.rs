@@ -1,0 +1,244 @@
+//! One-sided loss: a protected contract ends poorer and got nothing, the sender's side ends richer.
+//!
+//! In: transfers and calls. Out: a finding with what was lost, gained and paid. Must never: speak of an attack by itself.
+//! Who claims a reward gains at the expense of one who gets nothing as well; prices and holdings are not asked here, see
+//! `value-loss` for that.
+//!
+//! Trades move both sides both ways: whoever swaps pays, a pool that gives one asset receives another, and a vault that
+//! pays out gets its shares back. In an arbitrage nobody ends with less of everything. What is left is the account that
+//! gives without receiving. It counts where the sender's side paid nothing to anybody, or went to several contracts to
+//! get there: a plain claim against a fee does neither.
+//!
+//! Source: the profit test of DeFort (ISSTA 2024) and DeFiRanger (TDSC 2023) without their prices; 53 of 93 archived attack
+//! transactions against 85 of 6,015 ordinary ones have this shape. Limits: debts that are not tokens (borrowing
+//! against collateral that stays where it is looks paid), and gains that go to an account outside the sender's side.
+
+use crate::detector::{Detector, enters_from_outside, suspects};
+use crate::detectors::ConfigError;
+use crate::parties::{NetFlows, SendersSide};
+use alloy_primitives::{Address, U256};
+use cordon_model::execution::{Execution, FrameKind};
+use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
+use cordon_model::protocol::Protocol;
+use cordon_model::units::{Asset, AssetDelta, parse_wad};
+use serde::Deserialize;
+use std::collections::BTreeSet;
+
+/// Half of what opens an incident: together with another detector it does, alone it does not.
+const SCORE: Score = Score(300);
+
+/// Assets that are listed in a finding, on either side. More than a handful is a sweep, whose size says enough.
+const ASSETS_MAX: usize = 16;
+
+/// Configuration of [`OneSidedLoss`].
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OneSidedLossConfig {
+    /// Native coins that count as no payment, as a decimal text. Default `"0.05"`: functions that must be sent something,
+    /// and fees of bridges and oracles, take a few thousandths.
+    pub dust_max_coins: String,
+    /// Protected contracts that the sender's side calls, from which on it does not matter whether it paid. Default 3: a
+    /// claim or a trade calls one, or the token and its market.
+    pub contracts_min: u32,
+}
+
+impl Default for OneSidedLossConfig {
+    fn default() -> Self {
+        Self { dust_max_coins: "0.05".to_owned(), contracts_min: 3 }
+    }
+}
+
+impl OneSidedLossConfig {
+    /// The detector.
+    ///
+    /// # Errors
+    /// An amount that is none, or a number of contracts that every call reaches.
+    pub fn build(&self) -> Result<OneSidedLoss, ConfigError> {
+        let wrong = |key, value: &str, expected| ConfigError { key, value: value.to_owned(), expected };
+        let dust_max_wei = parse_wad(&self.dust_max_coins).ok_or_else(|| {
+            let expected = "a decimal number with at most 18 digits after the point, such as \"0.05\"";
+            wrong("one-sided-loss.dust_max_coins", &self.dust_max_coins, expected)
+        })?;
+        if self.contracts_min < 2 {
+            let count = self.contracts_min.to_string();
+            return Err(wrong("one-sided-loss.contracts_min", &count, "2 or more"));
+        }
+        Ok(OneSidedLoss { dust_max_wei, contracts_min: self.contracts_min })
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct OneSidedLoss {
+    dust_max_wei: U256,
+    contracts_min: u32,
+}
+
+impl Detector for OneSidedLoss {
+    fn name(&self) -> &'static str {
+        "one-sided-loss"
+    }
+
+    fn inspect(&self, protocol: &Protocol, execution: &Execution) -> Vec<Finding> {
+        let side = SendersSide::of(protocol, execution);
+        let flows = NetFlows::of(execution);
+        // What the sender's side issues itself is worth what it says, which is nothing.
+        let of_others = |delta: &AssetDelta| !matches!(delta.asset, Asset::Token(token) if side.has(token));
+        let changes = flows.of_side(&side).into_iter().filter(of_others);
+        let (mut paid, mut gains): (Vec<_>, Vec<_>) = changes.partition(is_loss);
+        let is_paid = paid.iter().any(|delta| !self.is_dust(delta));
+        if gains.is_empty() || is_paid && contracts_called(protocol, &side, execution) < self.contracts_min {
+            return Vec::new();
+        }
+        let Some((contract, mut losses)) = loser(protocol, &side, &flows) else { return Vec::new() };
+        [&mut gains, &mut paid, &mut losses].into_iter().for_each(|list| list.truncate(ASSETS_MAX));
+        vec![Finding {
+            id: Finding::derive_id(self.name(), protocol.chain_id, contract, &execution.tx),
+            detector: self.name().to_owned(),
+            class: AttackClass::ValueExtraction,
+            protocol: protocol.id.clone(),
+            contract,
+            tx: execution.tx,
+            score: SCORE,
+            suspects: suspects(protocol, execution),
+            evidence: Evidence::OneSidedLoss { contract, losses, gains, paid },
+        }]
+    }
+}
+
+impl OneSidedLoss {
+    fn is_dust(&self, delta: &AssetDelta) -> bool {
+        delta.asset == Asset::Native && delta.delta_raw.unsigned_abs() <= self.dust_max_wei
+    }
+}
+
+fn is_loss(delta: &AssetDelta) -> bool {
+    delta.delta_raw.is_negative()
+}
+
+/// Protected contracts that the sender's side called.
+fn contracts_called(protocol: &Protocol, side: &SendersSide, execution: &Execution) -> u32 {
+    let calls = execution.frames.iter().filter(|frame| {
+        let is_call = frame.kind == FrameKind::Call && frame.selector().is_some();
+        is_call && side.has(frame.caller) && enters_from_outside(protocol, frame)
+    });
+    let called: BTreeSet<Address> = calls.map(|frame| frame.address).collect();
+    u32::try_from(called.len()).unwrap_or(u32::MAX)
+}
+
+/// The protected contract that lost most assets and gained none; of equals the one with the lowest address.
+fn loser(protocol: &Protocol, side: &SendersSide, flows: &NetFlows) -> Option<(Address, Vec<AssetDelta>)> {
+    let protected = flows.accounts().filter(|account| protocol.protects(*account) && !side.has(*account));
+    let losses = protected.map(|account| (account, flows.of_account(account)));
+    losses
+        .filter(|(_, deltas)| !deltas.is_empty() && deltas.iter().all(is_loss))
+        .reduce(|most, next| if next.1.len() > most.1.len() { next } else { most })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+    use alloy_primitives::I256;
+
+    fn judged(execution: &Execution) -> Vec<Finding> {
+        OneSidedLossConfig::default().build().unwrap().inspect(&World::protocol(), execution)
+    }
+
+    fn script(moves: impl FnOnce(&mut Script)) -> Execution {
+        let mut script = World::new().script();
+        moves(&mut script);
+        script.finish(&[])
+    }
+
+    #[test]
+    fn taking_without_giving_is_a_finding_that_says_what_was_taken() {
+        let findings = judged(&script(|script| script.transfer(USD, LENDING_VAULT, CONTROLLER, wad(5))));
+        let [finding] = findings.as_slice() else { panic!("{findings:?}") };
+        let amount = I256::try_from(wad(5)).unwrap();
+        let expected = Evidence::OneSidedLoss {
+            contract: LENDING_VAULT,
+            losses: vec![AssetDelta { asset: USD, delta_raw: -amount }],
+            gains: vec![AssetDelta { asset: USD, delta_raw: amount }],
+            paid: vec![],
+        };
+        assert_eq!((finding.score, &finding.evidence), (SCORE, &expected));
+    }
+
+    #[test]
+    fn a_trade_and_a_redemption_are_paid() {
+        let traded = script(|script| {
+            script.transfer(COIN, CONTROLLER, LENDING_VAULT, wad(1));
+            script.transfer(USD, LENDING_VAULT, CONTROLLER, wad(5));
+        });
+        assert_eq!(judged(&traded), []);
+        let redeemed = script(|script| script.redeem_shares(CONTROLLER, wad(1), wad(1)));
+        assert_eq!(judged(&redeemed), []);
+    }
+
+    #[test]
+    fn a_payment_to_somebody_else_counts_unless_it_took_several_contracts() {
+        let paid = |script: &mut Script| {
+            script.transfer(COIN, CONTROLLER, BOB, wad(1));
+            script.transfer(USD, LENDING_VAULT, CONTROLLER, wad(5));
+        };
+        assert_eq!(judged(&script(paid)), []);
+        let mut wide = World::new().script();
+        paid(&mut wide);
+        wide.call(LENDING_VAULT, 1, |_| {});
+        wide.call(COLLATERAL_VAULT, 1, |_| {});
+        let execution = wide.finish(&[]);
+        assert_eq!(judged(&execution), []);
+        let config = OneSidedLossConfig { contracts_min: 2, ..OneSidedLossConfig::default() };
+        assert_eq!(config.build().unwrap().inspect(&World::protocol(), &execution).len(), 1);
+    }
+
+    #[test]
+    fn a_few_coins_for_a_payable_function_are_no_payment() {
+        let sent = |amount_raw: U256| {
+            let mut execution = script(|script| script.transfer(USD, LENDING_VAULT, CONTROLLER, wad(5)));
+            execution.transfers.push(cordon_model::execution::Transfer {
+                seq: 99,
+                frame: 0,
+                asset: Asset::Native,
+                from: ALICE,
+                to: BOB,
+                amount_raw,
+            });
+            judged(&execution).len()
+        };
+        assert_eq!((sent(wad(1) / U256::from(20)), sent(wad(1) / U256::from(20) + U256::ONE)), (1, 0));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_by_key() {
+        let config =
+            OneSidedLossConfig { dust_max_coins: "some".to_owned(), ..OneSidedLossConfig::default() };
+        assert!(
+            config.build().unwrap_err().to_string().starts_with("one-sided-loss.dust_max_coins = 'some'")
+        );
+        let config = OneSidedLossConfig { contracts_min: 1, ..OneSidedLossConfig::default() };
+        let error = config.build().unwrap_err().to_string();
+        assert_eq!(error, "one-sided-loss.contracts_min = '1': expected 2 or more");
+    }
+
+    #[test]
+    fn an_arbitrage_between_two_protected_contracts_leaves_no_loser() {
+        let execution = script(|script| {
+            script.transfer(USD, LENDING_VAULT, CONTROLLER, wad(5));
+            script.transfer(USD, CONTROLLER, COLLATERAL_VAULT, wad(4));
+            script.transfer(COIN, COLLATERAL_VAULT, LENDING_VAULT, wad(1));
+        });
+        assert_eq!(judged(&execution), []);
+    }
+
+    #[test]
+    fn a_gain_at_the_expense_of_others_is_not_this_protocols() {
+        assert_eq!(judged(&script(|script| script.transfer(USD, BOB, CONTROLLER, wad(5)))), []);
+    }
+
+    #[test]
+    fn a_loss_of_which_the_sender_has_nothing_is_left_to_others() {
+        assert_eq!(judged(&script(|script| script.transfer(USD, LENDING_VAULT, BOB, wad(5)))), []);
+    }
+}
