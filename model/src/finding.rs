@@ -174,16 +174,16 @@ pub enum Evidence {
         /// Function that it called.
         function: Option<Selector>,
     },
-    /// A protected contract lost and received nothing, while the sender's side gained.
-    OneSidedLoss {
-        /// Protected contract that lost.
-        contract: Address,
-        /// What it lost.
-        losses: Vec<AssetDelta>,
+    /// The sender's side ended richer, at the expense of somebody or for nothing.
+    Profit {
         /// What the sender's side gained.
         gains: Vec<AssetDelta>,
-        /// What the sender's side paid, to whomever.
+        /// What it paid, to whomever.
         paid: Vec<AssetDelta>,
+        /// Protected contract that lost and received nothing, where there is one.
+        loser: Option<Address>,
+        /// What that lost.
+        losses: Vec<AssetDelta>,
     },
 }
 
@@ -232,13 +232,14 @@ impl fmt::Display for Evidence {
                 "{} of {contract} called by {caller}, which the same transaction created",
                 name(function)
             ),
-            Self::OneSidedLoss { contract, losses, gains, paid } => write!(
-                f,
-                "{contract} lost {} assets and received nothing, the sender's side gained {} and paid {}",
-                losses.len(),
-                gains.len(),
-                paid.len()
-            ),
+            Self::Profit { gains, paid, loser, losses } => {
+                let (gained, paid, lost) = (gains.len(), paid.len(), losses.len());
+                write!(f, "the sender's side gained {gained} assets and paid {paid}")?;
+                match loser {
+                    Some(loser) => write!(f, "; {loser} lost {lost} and received nothing"),
+                    None => Ok(()),
+                }
+            }
         }
     }
 }

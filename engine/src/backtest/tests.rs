@@ -89,7 +89,7 @@ fn a_miss_says_what_was_seen_all_the_same() {
     write(attacks.path(), "plain", &plain);
     let report = run(attacks.path(), benign.path());
     let [miss] = report.misses.as_slice() else { panic!("{report:?}") };
-    assert!(matches!(miss.seen.as_slice(), [seen] if seen.starts_with("one-sided-loss (0.300)")), "{miss:?}");
+    assert!(matches!(miss.seen.as_slice(), [seen] if seen.starts_with("profit (0.300)")), "{miss:?}");
     let text = report.lines().join("\n");
     assert!(text.contains("0 of 1 attacks detected") && text.contains("missed 0x"), "{text}");
 }

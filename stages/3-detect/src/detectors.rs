@@ -6,7 +6,7 @@
 
 pub mod flash_loan;
 pub mod fresh_caller;
-pub mod one_sided_loss;
+pub mod profit;
 pub mod rate_jump;
 pub mod reentrancy;
 pub mod repeated_calls;
@@ -15,7 +15,7 @@ pub mod value_loss;
 use crate::detector::Detector;
 use flash_loan::FlashLoanConfig;
 use fresh_caller::FreshCallerConfig;
-use one_sided_loss::OneSidedLossConfig;
+use profit::ProfitConfig;
 use rate_jump::RateJumpConfig;
 use reentrancy::ReentrancyConfig;
 use repeated_calls::RepeatedCallsConfig;
@@ -38,8 +38,8 @@ pub enum DetectorConfig {
     RepeatedCalls(RepeatedCallsConfig),
     /// A contract born in the transaction called the protocol.
     FreshCaller(FreshCallerConfig),
-    /// A protected contract only lost, the sender's side gained.
-    OneSidedLoss(OneSidedLossConfig),
+    /// The sender's side ended richer at the expense of others.
+    Profit(ProfitConfig),
 }
 
 impl DetectorConfig {
@@ -53,7 +53,7 @@ impl DetectorConfig {
             Self::FlashLoan(FlashLoanConfig::default()),
             Self::RepeatedCalls(RepeatedCallsConfig::default()),
             Self::FreshCaller(FreshCallerConfig::default()),
-            Self::OneSidedLoss(OneSidedLossConfig::default()),
+            Self::Profit(ProfitConfig::default()),
         ]
     }
 
@@ -69,7 +69,7 @@ impl DetectorConfig {
             Self::FlashLoan(config) => Box::new(config.build()?),
             Self::RepeatedCalls(config) => Box::new(config.build()?),
             Self::FreshCaller(config) => Box::new(config.build()),
-            Self::OneSidedLoss(config) => Box::new(config.build()?),
+            Self::Profit(config) => Box::new(config.build()?),
         })
     }
 }

@@ -131,16 +131,16 @@ impl View<'_> {
                 self.labels.short(*contract),
                 self.labels.short(*caller),
             ),
-            Evidence::OneSidedLoss { contract, losses, .. } => {
+            Evidence::Profit { loser: Some(loser), losses, .. } => {
                 let lost: Vec<String> = losses
                     .iter()
                     .map(|loss| self.labels.amount(loss.asset, loss.delta_raw.unsigned_abs()))
                     .collect();
-                format!(
-                    "{} gave away {} and received nothing for it",
-                    self.labels.short(*contract),
-                    lost.join(", ")
-                )
+                let lost = lost.join(", ");
+                format!("{} gave away {lost} and received nothing for it", self.labels.short(*loser))
+            }
+            Evidence::Profit { loser: None, gains, .. } => {
+                format!("the sender's side gained {} assets and paid nothing", gains.len())
             }
         }
     }
@@ -192,7 +192,7 @@ impl View<'_> {
                     grounds.push(format!("transaction {tx}: {} gained most", self.labels.full(*gainer)));
                 }
             }
-            Evidence::OneSidedLoss { gains, .. } => grounds.extend(gains.iter().map(|gain| {
+            Evidence::Profit { gains, .. } => grounds.extend(gains.iter().map(|gain| {
                 let change = self.labels.change(gain.asset, gain.delta_raw);
                 format!("transaction {tx}: the sender's side changed by {change}")
             })),

@@ -1,17 +1,17 @@
-//! One-sided loss: a protected contract ends poorer and got nothing, the sender's side ends richer.
+//! Profit: the sender's side ends richer, at the expense of somebody who got nothing, or for nothing.
 //!
-//! In: transfers and calls. Out: a finding with what was lost, gained and paid. Must never: speak of an attack by itself.
-//! Who claims a reward gains at the expense of one who gets nothing as well; prices and holdings are not asked here, see
-//! `value-loss` for that.
+//! In: transfers and calls. Out: a finding with what was gained, paid and lost. Must never: speak of an attack by itself.
+//! Who claims a reward gains at the expense of one who gets nothing as well, and an arbitrage pays nothing; prices and
+//! holdings are not asked here, see `value-loss` for that.
 //!
 //! Trades move both sides both ways: whoever swaps pays, a pool that gives one asset receives another, and a vault that
-//! pays out gets its shares back. In an arbitrage nobody ends with less of everything. What is left is the account that
-//! gives without receiving. It counts where the sender's side paid nothing to anybody, or went to several contracts to
-//! get there: a plain claim against a fee does neither.
+//! pays out gets its shares back. What is left is, first, the account that gives without receiving. It counts where the
+//! sender's side paid nothing to anybody, or went to several contracts to get there: a plain claim against a fee does
+//! neither. Second, a gain for which nothing was paid at all, after many calls: an arbitrage takes two to four.
 //!
-//! Source: the profit test of DeFort (ISSTA 2024) and DeFiRanger (TDSC 2023) without their prices; 53 of 93 archived attack
-//! transactions against 85 of 6,015 ordinary ones have this shape. Limits: debts that are not tokens (borrowing
-//! against collateral that stays where it is looks paid), and gains that go to an account outside the sender's side.
+//! Source: the profit test of DeFort (ISSTA 2024) and DeFiRanger (TDSC 2023) without their prices. Limits: debts that are
+//! not tokens (borrowing against collateral that stays where it is looks paid), and gains that go to an account outside
+//! the sender's side.
 
 use crate::detector::{Detector, enters_from_outside, suspects};
 use crate::detectors::ConfigError;
@@ -30,53 +30,57 @@ const SCORE: Score = Score(300);
 /// Assets that are listed in a finding, on either side. More than a handful is a sweep, whose size says enough.
 const ASSETS_MAX: usize = 16;
 
-/// Configuration of [`OneSidedLoss`].
+/// Configuration of [`Profit`].
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct OneSidedLossConfig {
+pub struct ProfitConfig {
     /// Native coins that count as no payment, as a decimal text. Default `"0.05"`: functions that must be sent something,
     /// and fees of bridges and oracles, take a few thousandths.
     pub dust_max_coins: String,
     /// Protected contracts that the sender's side calls, from which on it does not matter whether it paid. Default 3: a
     /// claim or a trade calls one, or the token and its market.
     pub contracts_min: u32,
+    /// Calls of protected contracts by the sender's side, from which on a gain without any payment is a finding even if
+    /// nobody is seen to lose. Default 6: 5 of 6,015 ordinary transactions gain so after so many.
+    pub calls_min: u32,
 }
 
-impl Default for OneSidedLossConfig {
+impl Default for ProfitConfig {
     fn default() -> Self {
-        Self { dust_max_coins: "0.05".to_owned(), contracts_min: 3 }
+        Self { dust_max_coins: "0.05".to_owned(), contracts_min: 3, calls_min: 6 }
     }
 }
 
-impl OneSidedLossConfig {
+impl ProfitConfig {
     /// The detector.
     ///
     /// # Errors
     /// An amount that is none, or a number of contracts that every call reaches.
-    pub fn build(&self) -> Result<OneSidedLoss, ConfigError> {
+    pub fn build(&self) -> Result<Profit, ConfigError> {
         let wrong = |key, value: &str, expected| ConfigError { key, value: value.to_owned(), expected };
         let dust_max_wei = parse_wad(&self.dust_max_coins).ok_or_else(|| {
             let expected = "a decimal number with at most 18 digits after the point, such as \"0.05\"";
-            wrong("one-sided-loss.dust_max_coins", &self.dust_max_coins, expected)
+            wrong("profit.dust_max_coins", &self.dust_max_coins, expected)
         })?;
-        if self.contracts_min < 2 {
-            let count = self.contracts_min.to_string();
-            return Err(wrong("one-sided-loss.contracts_min", &count, "2 or more"));
+        let counts = [("profit.contracts_min", self.contracts_min), ("profit.calls_min", self.calls_min)];
+        match counts.into_iter().find(|(_, count)| *count < 2) {
+            Some((key, count)) => Err(wrong(key, &count.to_string(), "2 or more")),
+            None => Ok(Profit { dust_max_wei, contracts_min: self.contracts_min, calls_min: self.calls_min }),
         }
-        Ok(OneSidedLoss { dust_max_wei, contracts_min: self.contracts_min })
     }
 }
 
 /// See the module.
 #[derive(Debug, Clone)]
-pub struct OneSidedLoss {
+pub struct Profit {
     dust_max_wei: U256,
     contracts_min: u32,
+    calls_min: u32,
 }
 
-impl Detector for OneSidedLoss {
+impl Detector for Profit {
     fn name(&self) -> &'static str {
-        "one-sided-loss"
+        "profit"
     }
 
     fn inspect(&self, protocol: &Protocol, execution: &Execution) -> Vec<Finding> {
@@ -86,11 +90,20 @@ impl Detector for OneSidedLoss {
         let of_others = |delta: &AssetDelta| !matches!(delta.asset, Asset::Token(token) if side.has(token));
         let changes = flows.of_side(&side).into_iter().filter(of_others);
         let (mut paid, mut gains): (Vec<_>, Vec<_>) = changes.partition(is_loss);
-        let is_paid = paid.iter().any(|delta| !self.is_dust(delta));
-        if gains.is_empty() || is_paid && contracts_called(protocol, &side, execution) < self.contracts_min {
+        if gains.is_empty() {
             return Vec::new();
         }
-        let Some((contract, mut losses)) = loser(protocol, &side, &flows) else { return Vec::new() };
+        let is_free = paid.iter().all(|delta| self.is_dust(delta));
+        let called = Called::of(protocol, &side, execution);
+        let wide = called.contracts.len() >= usize_of(self.contracts_min);
+        let long = called.calls >= usize_of(self.calls_min);
+        let loser = loser(protocol, &side, &flows).filter(|_| is_free || wide);
+        let (at, mut losses) = match &loser {
+            Some((account, losses)) => (Some(*account), losses.clone()),
+            None if is_free && long => (None, Vec::new()),
+            None => return Vec::new(),
+        };
+        let Some(contract) = at.or_else(|| called.contracts.first().copied()) else { return Vec::new() };
         [&mut gains, &mut paid, &mut losses].into_iter().for_each(|list| list.truncate(ASSETS_MAX));
         vec![Finding {
             id: Finding::derive_id(self.name(), protocol.chain_id, contract, &execution.tx),
@@ -101,12 +114,12 @@ impl Detector for OneSidedLoss {
             tx: execution.tx,
             score: SCORE,
             suspects: suspects(protocol, execution),
-            evidence: Evidence::OneSidedLoss { contract, losses, gains, paid },
+            evidence: Evidence::Profit { gains, paid, loser: at, losses },
         }]
     }
 }
 
-impl OneSidedLoss {
+impl Profit {
     fn is_dust(&self, delta: &AssetDelta) -> bool {
         delta.asset == Asset::Native && delta.delta_raw.unsigned_abs() <= self.dust_max_wei
     }
@@ -116,14 +129,29 @@ fn is_loss(delta: &AssetDelta) -> bool {
     delta.delta_raw.is_negative()
 }
 
-/// Protected contracts that the sender's side called.
-fn contracts_called(protocol: &Protocol, side: &SendersSide, execution: &Execution) -> u32 {
-    let calls = execution.frames.iter().filter(|frame| {
-        let is_call = frame.kind == FrameKind::Call && frame.selector().is_some();
-        is_call && side.has(frame.caller) && enters_from_outside(protocol, frame)
-    });
-    let called: BTreeSet<Address> = calls.map(|frame| frame.address).collect();
-    u32::try_from(called.len()).unwrap_or(u32::MAX)
+/// What the sender's side called of the protected contracts.
+#[derive(Debug, Default)]
+struct Called {
+    calls: usize,
+    contracts: BTreeSet<Address>,
+}
+
+impl Called {
+    fn of(protocol: &Protocol, side: &SendersSide, execution: &Execution) -> Self {
+        let mut called = Self::default();
+        for frame in &execution.frames {
+            let is_call = frame.kind == FrameKind::Call && frame.selector().is_some();
+            if is_call && side.has(frame.caller) && enters_from_outside(protocol, frame) {
+                called.calls = called.calls.saturating_add(1);
+                called.contracts.insert(frame.address);
+            }
+        }
+        called
+    }
+}
+
+fn usize_of(count: u32) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 /// The protected contract that lost most assets and gained none; of equals the one with the lowest address.
@@ -142,7 +170,7 @@ mod tests {
     use alloy_primitives::I256;
 
     fn judged(execution: &Execution) -> Vec<Finding> {
-        OneSidedLossConfig::default().build().unwrap().inspect(&World::protocol(), execution)
+        ProfitConfig::default().build().unwrap().inspect(&World::protocol(), execution)
     }
 
     fn script(moves: impl FnOnce(&mut Script)) -> Execution {
@@ -156,11 +184,11 @@ mod tests {
         let findings = judged(&script(|script| script.transfer(USD, LENDING_VAULT, CONTROLLER, wad(5))));
         let [finding] = findings.as_slice() else { panic!("{findings:?}") };
         let amount = I256::try_from(wad(5)).unwrap();
-        let expected = Evidence::OneSidedLoss {
-            contract: LENDING_VAULT,
-            losses: vec![AssetDelta { asset: USD, delta_raw: -amount }],
+        let expected = Evidence::Profit {
             gains: vec![AssetDelta { asset: USD, delta_raw: amount }],
             paid: vec![],
+            loser: Some(LENDING_VAULT),
+            losses: vec![AssetDelta { asset: USD, delta_raw: -amount }],
         };
         assert_eq!((finding.score, &finding.evidence), (SCORE, &expected));
     }
@@ -189,7 +217,7 @@ mod tests {
         wide.call(COLLATERAL_VAULT, 1, |_| {});
         let execution = wide.finish(&[]);
         assert_eq!(judged(&execution), []);
-        let config = OneSidedLossConfig { contracts_min: 2, ..OneSidedLossConfig::default() };
+        let config = ProfitConfig { contracts_min: 2, ..ProfitConfig::default() };
         assert_eq!(config.build().unwrap().inspect(&World::protocol(), &execution).len(), 1);
     }
 
@@ -211,15 +239,30 @@ mod tests {
     }
 
     #[test]
+    fn a_gain_for_nothing_counts_after_many_calls_even_if_nobody_is_seen_to_lose() {
+        let arbitrage = |calls: u8| {
+            let mut script = World::new().script();
+            script.transfer(USD, LENDING_VAULT, CONTROLLER, wad(5));
+            script.transfer(COIN, COLLATERAL_VAULT, LENDING_VAULT, wad(1));
+            script.transfer(DSHARE, BOB, COLLATERAL_VAULT, wad(1));
+            (0..calls).for_each(|function| script.call(LENDING_VAULT, function, |_| {}));
+            judged(&script.finish(&[]))
+        };
+        // The transfer of the share is a call of its vault as well.
+        assert_eq!(arbitrage(4), []);
+        let findings = arbitrage(5);
+        let [finding] = findings.as_slice() else { panic!("{findings:?}") };
+        assert!(matches!(&finding.evidence, Evidence::Profit { loser: None, .. }), "{finding:?}");
+        assert_eq!(finding.contract, LENDING_VAULT);
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_refused_by_key() {
-        let config =
-            OneSidedLossConfig { dust_max_coins: "some".to_owned(), ..OneSidedLossConfig::default() };
-        assert!(
-            config.build().unwrap_err().to_string().starts_with("one-sided-loss.dust_max_coins = 'some'")
-        );
-        let config = OneSidedLossConfig { contracts_min: 1, ..OneSidedLossConfig::default() };
+        let config = ProfitConfig { dust_max_coins: "some".to_owned(), ..ProfitConfig::default() };
+        assert!(config.build().unwrap_err().to_string().starts_with("profit.dust_max_coins = 'some'"));
+        let config = ProfitConfig { contracts_min: 1, ..ProfitConfig::default() };
         let error = config.build().unwrap_err().to_string();
-        assert_eq!(error, "one-sided-loss.contracts_min = '1': expected 2 or more");
+        assert_eq!(error, "profit.contracts_min = '1': expected 2 or more");
     }
 
     #[test]
