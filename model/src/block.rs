@@ -81,8 +81,8 @@ pub struct Withdrawal {
     pub amount_gwei: u64,
 }
 
-/// Status and gas of a mined transaction, as its receipt states them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Status, gas and logs of a mined transaction, as its receipt states them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Success flag; `None` before Byzantium, whose receipts carry a state root instead.
     pub success: Option<bool>,
@@ -92,6 +92,18 @@ pub struct Outcome {
     /// does not state it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_fee_wei: Option<U256>,
+    /// What the receipt lists as logs, where the receipts were found to hash to the header's root, so that this is the
+    /// chain's word; `None` elsewhere. It does not travel with a stored block.
+    #[serde(skip)]
+    pub logs: Option<Vec<alloy_primitives::Log>>,
+}
+
+impl Outcome {
+    /// What a receipt without logs that can be relied upon states.
+    #[must_use]
+    pub fn new(success: Option<bool>, gas_used: u64) -> Self {
+        Self { success, gas_used, data_fee_wei: None, logs: None }
+    }
 }
 
 /// A transaction with its recovered sender.

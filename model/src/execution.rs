@@ -30,9 +30,10 @@ pub struct Execution {
     pub logs: Vec<Log>,
     /// Movements of native coin and of tokens (ERC-20 `Transfer` logs) that were kept.
     pub transfers: Vec<Transfer>,
-    /// Storage reads and writes in order, those of reverted frames included (see [`Frame::reverted`]). A read that finds
-    /// what its frame found or wrote in the same slot before says nothing new; at [`Detail::Watch`] most of them are left
-    /// out. Up to [`Detail::Traced`] none is known, and an empty list says nothing.
+    /// Storage reads and writes in order, those of reverted frames included (see [`Frame::reverted`]), immediate
+    /// repetitions as a number (see [`StorageAccess::times`]). A read that finds what its frame found or wrote in the same
+    /// slot before says nothing new; at [`Detail::Watch`] most of them are left out. At [`Detail::Traced`] none is known,
+    /// and an empty list says nothing.
     pub accesses: Vec<StorageAccess>,
     /// Reads and writes of transient storage (EIP-1153), under the same rules.
     pub transient: Vec<StorageAccess>,
@@ -249,10 +250,23 @@ pub struct StorageAccess {
     pub slot: U256,
     /// Read or write.
     pub kind: AccessKind,
+    /// How often it was made in a row, with nothing else noted in between; at least one. The repetitions have the sequence
+    /// numbers that follow. More than one only at [`Detail::Full`].
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    pub times: u16,
     /// Value before the access; for a read the value itself.
     pub before: U256,
     /// Value read or written.
     pub value: U256,
+}
+
+fn once() -> u16 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_once(times: &u16) -> bool {
+    *times == 1
 }
 
 /// A contract that was created and still exists.

@@ -35,8 +35,9 @@ pub(crate) struct RawReceipt {
     logs: Vec<RawLog>,
 }
 
+/// A log as JSON-RPC spells it.
 #[derive(Debug, Deserialize)]
-struct RawLog {
+pub(crate) struct RawLog {
     address: Address,
     topics: Vec<B256>,
     data: Bytes,
@@ -58,8 +59,8 @@ pub(crate) fn outcomes(
     };
     let checked = match integrity {
         Integrity::Full => read(&receipts, block).and_then(|outcomes| {
-            check_root(receipts, block, origin)?;
-            Ok(outcomes)
+            let logs = checked_logs(receipts, block, origin)?;
+            Ok(with_logs(outcomes, logs))
         }),
         Integrity::Header | Integrity::Stated => read(&receipts, block),
     };
@@ -116,26 +117,41 @@ fn read(receipts: &[RawReceipt], block: &Block) -> Result<Vec<Outcome>, String> 
             ));
         }
         cumulative = receipt.cumulative_gas_used;
-        outcomes.push(Outcome { success: receipt.success(), gas_used, data_fee_wei: receipt.l1_fee });
+        let stated = Outcome::new(receipt.success(), gas_used);
+        outcomes.push(Outcome { data_fee_wei: receipt.l1_fee, ..stated });
     }
     Ok(outcomes)
 }
 
-/// Compares the root where every encoding is known. The types are those of the transactions, which were checked: a
-/// node cannot evade the check by stating a type that nobody knows.
-fn check_root(receipts: Vec<RawReceipt>, block: &Block, origin: &str) -> Result<(), String> {
+/// Adds the logs, one list for each transaction, where there are any to rely upon.
+pub(crate) fn with_logs(mut outcomes: Vec<Outcome>, logs: Option<Vec<Vec<Log>>>) -> Vec<Outcome> {
+    for (outcome, logs) in outcomes.iter_mut().zip(logs.into_iter().flatten()) {
+        outcome.logs = Some(logs);
+    }
+    outcomes
+}
+
+/// The logs, where every encoding is known: then the root is compared, and they are the chain's word. The types are those
+/// of the transactions, which were checked: a node cannot evade the check by stating a type that nobody knows.
+fn checked_logs(
+    receipts: Vec<RawReceipt>,
+    block: &Block,
+    origin: &str,
+) -> Result<Option<Vec<Vec<Log>>>, String> {
     let mut encoded = Vec::with_capacity(receipts.len());
+    let mut logs = Vec::with_capacity(receipts.len());
     for (index, (receipt, transaction)) in receipts.into_iter().zip(&block.transactions).enumerate() {
         let Ok(tx_type) = TxType::try_from(transaction.tx_type) else {
             tracing::debug!(origin, number = block.number, "receipts of unknown encoding: root not checked");
-            return Ok(());
+            return Ok(None);
         };
-        let bytes = receipt.encode(tx_type).map_err(|what| format!("receipt {index} {what}"))?;
-        encoded.push(bytes);
+        let receipt = receipt.consensus().map_err(|what| format!("receipt {index} {what}"))?;
+        logs.push(receipt.receipt.logs.clone());
+        encoded.push(ReceiptEnvelope::from_typed(tx_type, receipt).encoded_2718());
     }
     let computed = ordered_trie_root_encoded(&encoded);
     if computed == block.receipts_root {
-        Ok(())
+        Ok(Some(logs))
     } else {
         Err(format!("the header's root is {}, computed {computed}", block.receipts_root))
     }
@@ -146,21 +162,24 @@ impl RawReceipt {
         self.status.map(|status| status == 1)
     }
 
-    /// EIP-2718 encoding; the error says what cannot be.
-    fn encode(self, tx_type: TxType) -> Result<Vec<u8>, &'static str> {
+    /// As the protocol defines it; the error says what cannot be.
+    fn consensus(self) -> Result<ReceiptWithBloom<Receipt>, &'static str> {
         let root = || self.root.as_ref().and_then(|root| B256::try_from(root.as_ref()).ok());
         let status = match (self.success(), root()) {
             (Some(success), _) => Eip658Value::Eip658(success),
             (None, Some(root)) => Eip658Value::PostState(root),
             (None, None) => return Err("holds neither a status nor a state root"),
         };
-        let log = |log: RawLog| Log::new(log.address, log.topics, log.data);
-        let logs = self.logs.into_iter().map(log).collect::<Option<Vec<_>>>();
-        let logs = logs.ok_or("holds a log with more than four topics")?;
+        let logs = logs(self.logs)?;
         let receipt = Receipt { status, cumulative_gas_used: self.cumulative_gas_used, logs };
-        let receipt = ReceiptWithBloom { receipt, logs_bloom: self.logs_bloom };
-        Ok(ReceiptEnvelope::from_typed(tx_type, receipt).encoded_2718())
+        Ok(ReceiptWithBloom { receipt, logs_bloom: self.logs_bloom })
     }
+}
+
+/// Logs as the protocol defines them.
+pub(crate) fn logs(logs: Vec<RawLog>) -> Result<Vec<Log>, &'static str> {
+    let log = |log: RawLog| Log::new(log.address, log.topics, log.data);
+    logs.into_iter().map(log).collect::<Option<_>>().ok_or("holds a log with more than four topics")
 }
 
 #[cfg(test)]

@@ -3,14 +3,14 @@
 //! In: the EVM of a block after its beginning, the block, and what is wanted of it. Out: executions and differences.
 //! Must never: commit a transaction before its questions were asked on the state before it.
 
+use crate::bloom::LogsBloom;
 use crate::error::ReplayError;
 use crate::machine::{self, Attempt, MAX_VIEWS, Machine, Run};
 use crate::protocol::is_witness_gap;
 use crate::recorder::facts::refused;
 use crate::rules::BlockRules;
 use crate::watch::{Interest, Views, Watch};
-use alloy_primitives::map::HashSet;
-use alloy_primitives::{Address, B256, Bloom, BloomInput, Bytes, U256};
+use alloy_primitives::{B256, Bytes, Log, U256};
 use cordon_model::block::{Block, Transaction};
 use cordon_model::execution::{Execution, ViewCall, ViewReading};
 use cordon_model::units::TxRef;
@@ -62,6 +62,8 @@ pub(crate) struct BlockRun<'a> {
     rules: &'a BlockRules,
     watch: &'a Watch,
     sums: Sums,
+    /// Whether the logs of every receipt are the chain's word.
+    knows_logs: bool,
     replay: BlockReplay,
 }
 
@@ -78,7 +80,10 @@ impl<'a> BlockRun<'a> {
             Interest::Touching(_) => 0,
         };
         let replay = BlockReplay { executions: Vec::with_capacity(expected), ..BlockReplay::default() };
-        Self { machine, block, rules, watch, sums: Sums::default(), replay }
+        let outcomes = &block.outcomes;
+        let knows_logs = outcomes.len() == block.transactions.len()
+            && outcomes.iter().all(|outcome| outcome.logs.is_some());
+        Self { machine, block, rules, watch, sums: Sums::default(), knows_logs, replay }
     }
 
     /// Executes one transaction, builds its execution where it is of interest, and commits it.
@@ -88,6 +93,7 @@ impl<'a> BlockRun<'a> {
         match self.machine.run(hash, machine::tx_env(transaction), transaction.rollup)? {
             Attempt::Ran(mut run) => {
                 self.sums.add(&run);
+                self.compare_logs((index, hash), run.result.logs());
                 let came_to = (run.result.tx_gas_used(), run.result.is_success());
                 let mismatches = &mut self.replay.mismatches;
                 compare_receipt(block, (index, hash), came_to, mismatches);
@@ -98,8 +104,9 @@ impl<'a> BlockRun<'a> {
                 if self.watch.interest.wants(transaction, &run.state, run.result.logs(), is_cut) {
                     let at = self.place(index, hash);
                     let facts = self.machine.facts(at, block.timestamp_s, transaction.clone(), &mut run);
-                    let execution = read_views(self.machine, facts, run.state, &self.watch.views)?;
-                    self.replay.executions.push(execution);
+                    // An execution is large: it is moved once.
+                    let execution = self.replay.executions.push_mut(facts);
+                    read_views(self.machine, execution, run.state, &self.watch.views)?;
                 } else {
                     self.replay.skipped = self.replay.skipped.saturating_add(1);
                     self.machine.commit(run.state);
@@ -121,8 +128,28 @@ impl<'a> BlockRun<'a> {
     pub(crate) fn finish(mut self) -> BlockReplay {
         self.replay.gas_used = self.sums.block_gas(self.rules.spec);
         let BlockReplay { gas_used, mismatches, .. } = &mut self.replay;
-        compare_header(self.block, *gas_used, Some(&self.sums.bloom), mismatches);
+        let bloom = Some(&self.sums.bloom).filter(|_| !self.knows_logs);
+        compare_header(self.block, *gas_used, bloom, mismatches);
         self.replay
+    }
+
+    /// Compares a transaction's logs with those of its receipt. Where a block's receipts cannot be relied upon, its logs go
+    /// into the bloom that the header is compared with.
+    fn compare_logs(&mut self, (index, hash): (u32, B256), logs: &[Log]) {
+        if !self.knows_logs {
+            logs.iter().for_each(|log| self.sums.bloom.add(log.address, log.topics()));
+            return;
+        }
+        let outcome = usize::try_from(index).ok().and_then(|index| self.block.outcomes.get(index));
+        let stated = outcome.and_then(|outcome| outcome.logs.as_deref()).unwrap_or_default();
+        if logs == stated {
+            return;
+        }
+        let what = match logs.iter().zip(stated).position(|(log, stated)| log != stated) {
+            Some(first) => format!("log {first} differs from that of the receipt"),
+            None => format!("{} logs, receipt states {}", logs.len(), stated.len()),
+        };
+        self.note(index, hash, what);
     }
 
     fn place(&self, index: u32, hash: B256) -> TxRef {
@@ -134,11 +161,6 @@ impl<'a> BlockRun<'a> {
     }
 }
 
-/// Different addresses and topics of a block that go into its bloom. With so many, 95 of 100 of its bits are set and it
-/// hardly says anything more, while hashing goes on costing more than executing: the first block after the merge holds
-/// a transaction with 10,001 logs.
-const MAX_BLOOM_ITEMS: usize = 2_048;
-
 /// Sums over a block, for the comparison with its header.
 #[derive(Debug, Default)]
 struct Sums {
@@ -148,50 +170,12 @@ struct Sums {
     bloom: LogsBloom,
 }
 
-/// The bloom of all logs, of which only the first [`MAX_BLOOM_ITEMS`] different items are hashed.
-#[derive(Debug, Default)]
-pub(crate) struct LogsBloom {
-    bits: Bloom,
-    /// What is in the bloom already: addresses and topics repeat within a block, and hashing them again costs more
-    /// than all other record keeping.
-    addresses: HashSet<Address>,
-    topics: HashSet<B256>,
-    /// Address of the last log; most logs come from the same contract as the one before.
-    last: Option<Address>,
-    is_partial: bool,
-}
-
-impl LogsBloom {
-    pub(crate) fn add(&mut self, address: Address, topics: &[B256]) {
-        if self.addresses.len().saturating_add(self.topics.len()) >= MAX_BLOOM_ITEMS {
-            self.is_partial = true;
-            return;
-        }
-        if self.last.replace(address) != Some(address) && self.addresses.insert(address) {
-            self.bits.accrue(BloomInput::Raw(address.as_slice()));
-        }
-        for topic in topics {
-            if self.topics.insert(*topic) {
-                self.bits.accrue(BloomInput::Raw(topic.as_slice()));
-            }
-        }
-    }
-
-    /// Whether a header's bloom can be that of these logs; exactly that, unless only some of them were hashed.
-    fn agrees(&self, stated: &Bloom) -> bool {
-        if self.is_partial { stated.contains(&self.bits) } else { *stated == self.bits }
-    }
-}
-
 impl Sums {
     fn add(&mut self, run: &Run) {
         let gas = run.result.gas();
         self.receipts_gas = self.receipts_gas.saturating_add(gas.tx_gas_used());
         self.regular_gas = self.regular_gas.saturating_add(gas.block_regular_gas_used());
         self.state_gas = self.state_gas.saturating_add(gas.block_state_gas_used());
-        for log in run.result.logs() {
-            self.bloom.add(log.address, log.topics());
-        }
     }
 
     /// Gas as the header counts it: the receipts' sum, and from Amsterdam on the larger of the two kinds of gas
@@ -208,11 +192,11 @@ impl Sums {
 /// Asks the views on the state before the transaction, commits it, and asks again.
 pub(crate) fn read_views(
     machine: &mut Machine,
-    mut execution: Execution,
+    execution: &mut Execution,
     state: revm::state::EvmState,
     views: &Views,
-) -> Result<Execution, ReplayError> {
-    let mut calls = views(&execution);
+) -> Result<(), ReplayError> {
+    let mut calls = views(execution);
     if calls.len() > MAX_VIEWS {
         calls.truncate(MAX_VIEWS);
         execution.truncated = true;
@@ -226,7 +210,7 @@ pub(crate) fn read_views(
         let after = answer(machine, &call)?;
         execution.views.push(ViewReading { call, before, after });
     }
-    Ok(execution)
+    Ok(())
 }
 
 /// A view's answer. What a witness does not contain cannot be answered, which is no fault of the replay: a witness
@@ -286,7 +270,7 @@ pub(crate) fn compare_header(
     if gas_used != block.gas_used {
         note(format!("block gas used {gas_used}, header states {}", block.gas_used));
     }
-    if let Some(bloom) = bloom.filter(|bloom| !bloom.agrees(&block.logs_bloom)) {
-        note(format!("logs bloom {}, header states {}", bloom.bits, block.logs_bloom));
+    if let Some(bits) = bloom.and_then(|bloom| bloom.contradicts(&block.logs_bloom)) {
+        note(format!("logs bloom {bits}, header states {}", block.logs_bloom));
     }
 }

@@ -12,6 +12,7 @@
 mod ahead;
 mod bench;
 mod block_run;
+mod bloom;
 mod error;
 mod machine;
 pub mod measure;

@@ -78,7 +78,7 @@ pub(crate) struct Run {
 /// What a transaction came to.
 #[derive(Debug)]
 pub(crate) enum Attempt {
-    Ran(Box<Run>),
+    Ran(Run),
     /// The chain would not have included it.
     Refused(InvalidTransaction),
 }
@@ -131,7 +131,7 @@ impl Machine {
         std::mem::swap(&mut self.evm.instruction, &mut self.recording);
         let state = self.evm.ctx.journaled_state.finalize();
         match outcome {
-            Ok(result) => Ok(Attempt::Ran(Box::new(Run { result, state }))),
+            Ok(result) => Ok(Attempt::Ran(Run { result, state })),
             Err(EVMError::Transaction(reason)) => Ok(Attempt::Refused(reason)),
             Err(error) => Err(evm_error(tx_hash, error)),
         }

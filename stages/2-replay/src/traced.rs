@@ -17,7 +17,8 @@ mod views;
 pub use archived::read_call_tree;
 pub use error::TraceError;
 
-use crate::block_run::{BlockReplay, LogsBloom, Mismatch, compare_header, compare_receipt};
+use crate::block_run::{BlockReplay, Mismatch, compare_header, compare_receipt};
+use crate::bloom::LogsBloom;
 use crate::error::ReplayError;
 use crate::machine::MAX_VIEWS;
 use crate::replay::in_worker;

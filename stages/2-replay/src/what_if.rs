@@ -356,8 +356,9 @@ impl Inner {
             machine.record(detail);
             match machine.run(transaction.hash, env, transaction.rollup)? {
                 Attempt::Ran(mut run) => {
-                    let facts = machine.facts(at, timestamp_s, transaction, &mut run);
-                    read_views(machine, facts, run.state, views)
+                    let mut facts = machine.facts(at, timestamp_s, transaction, &mut run);
+                    read_views(machine, &mut facts, run.state, views)?;
+                    Ok(facts)
                 }
                 Attempt::Refused(reason) => {
                     Ok(refused(at, timestamp_s, transaction, format!("refused: {reason}")))

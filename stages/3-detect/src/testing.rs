@@ -258,6 +258,7 @@ impl Script {
             address,
             slot: U256::from(slot),
             kind,
+            times: 1,
             before: value,
             value,
         });

@@ -4,7 +4,7 @@
 //! never: list what a reverted frame did as if it had lasted, or count one movement of value twice.
 
 use super::bounds::Bounds;
-use super::{Mark, NO_FRAME, RawFrame, Recorder, Span};
+use super::{Mark, NO_FRAME, RawFrame, Recorder, Span, hand_out};
 use crate::transfers::{TokenMove, token_move};
 use alloy_primitives::{Address, Bytes, I256, U256, keccak256};
 use cordon_model::block::Transaction;
@@ -47,8 +47,8 @@ impl Recorder {
             frames,
             logs,
             transfers,
-            accesses: self.accesses.list.clone(),
-            transient: self.transient.list.clone(),
+            accesses: hand_out(&mut self.accesses.list),
+            transient: hand_out(&mut self.transient.list),
             creations,
             destructions,
             storage_changes,
@@ -81,7 +81,7 @@ impl Recorder {
     ) -> (Vec<Log>, Vec<Transfer>) {
         let bounds = self.bounds;
         let mut logs = Vec::with_capacity(emitted.len().min(bounds.logs));
-        let mut transfers = self.transfers.clone();
+        let mut transfers = hand_out(&mut self.transfers);
         transfers.retain(|transfer| !is_undone(frames, transfer.frame));
         let native = transfers.len();
         let mut taken = Taken { bounds, data_bytes: 0, cut: emitted.len() > self.marks.len() };

@@ -292,12 +292,20 @@ impl Recorder {
             self.truncated = true;
             return;
         }
-        if self.detail == Detail::Watch && of(self).is_known(frame, &access) {
-            return;
+        if self.detail == Detail::Watch {
+            if of(self).is_known(frame, &access) {
+                return;
+            }
+        } else {
+            let next_seq = self.seq;
+            if of(self).is_repeated(next_seq, frame, &access) {
+                self.seq = next_seq.saturating_add(1);
+                return;
+            }
         }
         let seq = self.next_seq();
         let Access { address, slot, kind, before, value } = access;
-        of(self).push(StorageAccess { seq, frame, address, slot, kind, before, value });
+        of(self).push(StorageAccess { seq, frame, address, slot, kind, times: 1, before, value });
     }
 
     fn hashed(&mut self, bytes: &[u8], hash: B256) {
@@ -337,6 +345,24 @@ impl Accesses {
         last.is_some_and(|last| last.frame == frame && last.slot == access.slot && last.value == access.value)
     }
 
+    /// Counts an access that is the same as the one before it, where nothing else was noted since; true where it was
+    /// counted. No fact is lost by that, its place in the sequence included, and a loop fills no list.
+    #[inline]
+    fn is_repeated(&mut self, next_seq: u32, frame: u32, access: &Access) -> bool {
+        let Some(last) = self.list.last_mut() else { return false };
+        let is_same = last.seq.saturating_add(u32::from(last.times)) == next_seq
+            && last.frame == frame
+            && last.slot == access.slot
+            && last.kind == access.kind
+            && last.value == access.value
+            && last.before == access.before;
+        if is_same && let Some(times) = last.times.checked_add(1) {
+            last.times = times;
+            return true;
+        }
+        false
+    }
+
     #[inline]
     fn push(&mut self, access: StorageAccess) {
         let place = u32::try_from(self.list.len()).unwrap_or(u32::MAX);
@@ -353,6 +379,12 @@ impl Accesses {
         let mixed = lowest.wrapping_add(u64::from(frame).wrapping_mul(31));
         usize::try_from(mixed % REMEMBERED as u64).unwrap_or(0)
     }
+}
+
+/// What a list holds, for the facts. A copy, so that the next transaction finds room; a list that is longer than what is
+/// kept is given away instead.
+fn hand_out<T: Clone>(list: &mut Vec<T>) -> Vec<T> {
+    if list.len() > MAX_KEPT_ENTRIES { std::mem::take(list) } else { list.clone() }
 }
 
 /// Empties a list and gives back what a flood had it grow to.

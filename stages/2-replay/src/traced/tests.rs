@@ -44,9 +44,7 @@ fn block(transactions: u8) -> Block {
         logs_bloom: alloy_primitives::Bloom::ZERO,
         withdrawals: Vec::new(),
         transactions: (0..transactions).map(transaction).collect(),
-        outcomes: (0..transactions)
-            .map(|_| Outcome { success: Some(true), gas_used: 21_000, data_fee_wei: None })
-            .collect(),
+        outcomes: (0..transactions).map(|_| Outcome::new(Some(true), 21_000)).collect(),
         witness: None,
     }
 }

@@ -165,15 +165,43 @@ fn views_can_depend_on_the_execution_and_may_fail() {
 fn differences_from_the_receipts_and_the_header_are_reported() {
     let mut block = State::new().balance(OTHER, 1).block(vec![transaction(OTHER, 1, 0)]);
     block.gas_used = 21_000;
-    block.outcomes = vec![Outcome { success: Some(true), gas_used: 21_000, data_fee_wei: None }];
+    block.outcomes = vec![Outcome::new(Some(true), 21_000)];
     assert_eq!(replay_witness(&block, &all()).unwrap().mismatches, []);
 
     block.gas_used = 21_001;
-    block.outcomes = vec![Outcome { success: Some(false), gas_used: 20_999, data_fee_wei: None }];
+    block.outcomes = vec![Outcome::new(Some(false), 20_999)];
     let wrong = replay_witness(&block, &all()).unwrap().mismatches;
     let indices: Vec<_> = wrong.iter().map(|mismatch| mismatch.index).collect();
     assert_eq!(indices, [Some(0), Some(0), None]);
     assert!(wrong[0].what.contains("21000") && wrong[0].what.contains("20999"), "{}", wrong[0].what);
+}
+
+#[test]
+fn logs_are_compared_with_those_of_receipts_that_can_be_relied_upon() {
+    // LOG1 of no data with the topic 7.
+    let state = State::new().contract(VAULT, &[0x60, 7, 0x5f, 0x5f, 0xa1], &[]);
+    let mut block = state.block(vec![transaction(VAULT, 0, 0)]);
+    let ran = replay_witness(&block, &all()).unwrap();
+    block.gas_used = ran.gas_used;
+    let log = |topic| alloy_primitives::Log::new(VAULT, vec![wei(topic).into()], Bytes::new()).unwrap();
+    let mut differences = |logs: Option<Vec<alloy_primitives::Log>>| {
+        block.outcomes = vec![Outcome { logs, ..Outcome::new(Some(true), ran.gas_used) }];
+        let mismatches = replay_witness(&block, &all()).unwrap().mismatches;
+        mismatches.into_iter().map(|mismatch| (mismatch.index, mismatch.what)).collect::<Vec<_>>()
+    };
+    assert_eq!(differences(Some(vec![log(7)])), []);
+    let another = differences(Some(vec![log(8)]));
+    assert!(
+        matches!(another.as_slice(), [(Some(0), what)] if what.starts_with("log 0 differs")),
+        "{another:?}"
+    );
+    let missing = differences(Some(vec![log(7), log(7)]));
+    assert!(
+        matches!(missing.as_slice(), [(Some(0), what)] if what == "1 logs, receipt states 2"),
+        "{missing:?}"
+    );
+    let bloom = differences(None);
+    assert!(matches!(bloom.as_slice(), [(None, what)] if what.starts_with("logs bloom")), "{bloom:?}");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use alloy_consensus::TxEnvelope;
 use alloy_eips::eip2718::Encodable2718 as _;
-use alloy_primitives::{Address, B256, Bloom, Bytes, U256, keccak256};
+use alloy_primitives::{Address, B256, Bloom, Bytes, Log, U256, keccak256};
 use cordon_model::block::{
     AccessListEntry, Authorization, Block, ChainProfile, Outcome, PostedSize, RollupPart, Transaction,
     Withdrawal, Witness, WitnessAccount,
@@ -104,10 +104,17 @@ pub(crate) fn block(file: &Value) -> Block {
                 success: opt(&receipt["status"], |status| !word(status).is_zero()),
                 gas_used: u64_of(&receipt["gasUsed"]),
                 data_fee_wei: opt(&receipt["l1Fee"], word),
+                logs: (file.pointer("/checks/receiptsRoot") == Some(&Value::Bool(true)))
+                    .then(|| list(&receipt["logs"]).map(log).collect()),
             })
             .collect(),
         witness: Some(Arc::new(witness(file))),
     }
+}
+
+fn log(log: &Value) -> Log {
+    let topics = list(&log["topics"]).map(text).collect();
+    Log::new(text(&log["address"]), topics, text::<Bytes>(&log["data"])).unwrap()
 }
 
 fn transaction(tx: &Value, is_op: bool) -> Transaction {

@@ -65,10 +65,14 @@ fn a_flood_of_equal_reads_says_one_thing_once() {
     assert!(!execution.truncated);
     assert_eq!(execution.accesses.len(), 1);
     assert_eq!(execution.accesses[0].kind, AccessKind::Read);
-    // In full every single one is there.
+    // In full every single one is counted, with its place in the sequence.
     let full = flooded(READ, Detail::Full);
-    assert!(!full.truncated && full.accesses.len() > 100_000, "{}", full.accesses.len());
+    let times: u32 = full.accesses.iter().map(|access| u32::from(access.times)).sum();
+    assert!(!full.truncated && times > 100_000 && full.accesses.len() < 100, "{times}");
     assert!(full.accesses.iter().all(|access| access.value == wei(7) && access.before == wei(7)));
+    let follow = full.accesses.windows(2).all(|pair| pair[0].seq + u32::from(pair[0].times) == pair[1].seq);
+    assert!(follow && full.accesses.iter().rev().skip(1).all(|access| access.times == u16::MAX));
+    assert_eq!(full.frames[0].exit_seq, full.accesses[0].seq + times);
 }
 
 /// A call of a million frames: memory is bounded, the record says that it is cut, and the transaction ends as it does

@@ -87,9 +87,8 @@ pub(crate) async fn block_of(provider: &DynProvider, chain_id: ChainId, number: 
         outcomes: receipts
             .iter()
             .map(|receipt| Outcome {
-                success: Some(receipt.status()),
-                gas_used: receipt.gas_used,
-                data_fee_wei: None,
+                logs: Some(receipt.logs().iter().map(|log| log.inner.clone()).collect()),
+                ..Outcome::new(Some(receipt.status()), receipt.gas_used)
             })
             .collect(),
         witness: None,

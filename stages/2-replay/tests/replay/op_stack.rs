@@ -154,8 +154,7 @@ fn every_fee_goes_from_the_sender_to_its_own_vault() {
         let mut block = op_block(state, time_s, hardfork, vec![call]);
         block.base_fee_wei = Some(2);
         block.gas_used = 21_000;
-        block.outcomes =
-            vec![Outcome { success: Some(true), gas_used: 21_000, data_fee_wei: Some(wei(data)) }];
+        block.outcomes = vec![Outcome { data_fee_wei: Some(wei(data)), ..Outcome::new(Some(true), 21_000) }];
         let replayed = replay(&block);
         assert_eq!(replayed.mismatches, [], "{time_s}");
         let (data, operator) = (i64::try_from(data).unwrap(), i64::try_from(operator).unwrap());

@@ -2,7 +2,7 @@
 
 use crate::contracts::*;
 use alloy_primitives::{Address, B256, Bytes, address, hex, keccak256};
-use cordon_model::execution::{AccessKind, Detail, Execution, FrameKind};
+use cordon_model::execution::{AccessKind, Detail, Execution, FrameKind, StorageAccess};
 use cordon_model::units::Asset;
 use cordon_replay::{Watch, no_views, replay_witness};
 
@@ -25,21 +25,38 @@ fn an_access_carries_the_value_before_it() {
     let code = hex!("600054 50 6009 600055 600054 50 600054 50 6007 600055 00");
     let state = || State::new().contract(CONTRACT, &code, &[(0, 7)]);
     let facts = |execution: &Execution| -> Vec<_> {
-        execution.accesses.iter().map(|access| (access.kind, access.before, access.value)).collect()
+        let fact = |access: &StorageAccess| (access.kind, access.times, access.before, access.value);
+        execution.accesses.iter().map(fact).collect()
     };
     let (read, write) = (AccessKind::Read, AccessKind::Write);
     let full = [
-        (read, wei(7), wei(7)),
-        (write, wei(7), wei(9)),
-        (read, wei(9), wei(9)),
-        (read, wei(9), wei(9)),
-        (write, wei(9), wei(7)),
+        (read, 1, wei(7), wei(7)),
+        (write, 1, wei(7), wei(9)),
+        (read, 2, wei(9), wei(9)),
+        (write, 1, wei(9), wei(7)),
     ];
     assert_eq!(facts(&run(state(), CONTRACT, Detail::Full)), full);
     // A read of what the frame itself has just written says nothing new.
     let watch = run(state(), CONTRACT, Detail::Watch);
-    assert_eq!(facts(&watch), [full[0], full[1], full[4]]);
+    assert_eq!(facts(&watch), [full[0], full[1], full[3]]);
     assert!(watch.storage_changes.is_empty(), "the slot is back where it was");
+}
+
+#[test]
+fn a_repetition_is_counted_only_where_nothing_stands_between() {
+    // sload(0); log0; sload(0); sload(0); sload(1); sload(0); sstore(0, 7) twice
+    let code =
+        hex!("600054 50 6000 6000 a0 600054 50 600054 50 600154 50 600054 50 6007 600055 6007 600055 00");
+    let state = State::new().contract(CONTRACT, &code, &[(0, 7), (1, 5)]);
+    let execution = run(state, CONTRACT, Detail::Full);
+    let fact = |access: &StorageAccess| (access.kind, access.slot, access.times);
+    let (read, write) = (AccessKind::Read, AccessKind::Write);
+    let facts = [(read, 0, 1), (read, 0, 2), (read, 1, 1), (read, 0, 1), (write, 0, 2)];
+    let facts = facts.map(|(kind, slot, times)| (kind, wei(slot), times));
+    assert_eq!(execution.accesses.iter().map(fact).collect::<Vec<_>>(), facts);
+    // One frame and one log, each with its own place.
+    assert_eq!(execution.logs[0].seq, execution.accesses[0].seq + 1);
+    assert_eq!(execution.frames[0].exit_seq, execution.accesses[4].seq + 2);
 }
 
 #[test]

@@ -6,7 +6,11 @@
 use crate::convert::{self, Integrity, RawBody, RawHeader, RawWithdrawal};
 use crate::error::SourceError;
 use crate::quantity;
-use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use crate::receipts::{self, RawLog};
+use alloy_consensus::proofs::ordered_trie_root_encoded;
+use alloy_consensus::{Eip658Value, Receipt, ReceiptEnvelope, TxType};
+use alloy_eips::eip2718::Encodable2718;
+use alloy_primitives::{Address, B256, Bytes, Log, U256, keccak256};
 use cordon_model::block::{Block, ChainProfile, Outcome, Witness, WitnessAccount};
 use cordon_model::units::ChainId;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -92,6 +96,10 @@ struct RawReceipt {
     gas_used: u64,
     #[serde(default, deserialize_with = "quantity::optional")]
     l1_fee: Option<U256>,
+    #[serde(default, deserialize_with = "quantity::optional")]
+    cumulative_gas_used: Option<u64>,
+    #[serde(default)]
+    logs: Vec<RawLog>,
 }
 
 /// Format, chain and number; reading ends as soon as all three were met.
@@ -158,7 +166,8 @@ impl RawFile {
             return Err(SourceError::WrongBlock { origin: ORIGIN.to_owned(), expected, found });
         }
         let malformed = |reason: String| SourceError::Malformed { origin: ORIGIN.to_owned(), reason };
-        block.outcomes = outcomes(&self.receipts, block.transactions.len()).map_err(malformed)?;
+        let outcomes = outcomes(&self.receipts, block.transactions.len()).map_err(malformed)?;
+        block.outcomes = receipts::with_logs(outcomes, proven_logs(self.receipts, &block));
         block.witness = Some(Arc::new(Witness {
             profile: self.chain.profile(),
             hardfork: self.spec,
@@ -196,9 +205,26 @@ fn outcomes(receipts: &[RawReceipt], transactions: usize) -> Result<Vec<Outcome>
             Some(1) => Some(true),
             Some(other) => return Err(format!("receipt {index} has the status {other}, expected 0 or 1")),
         };
-        Ok(Outcome { success, gas_used: receipt.gas_used, data_fee_wei: receipt.l1_fee })
+        Ok(Outcome { data_fee_wei: receipt.l1_fee, ..Outcome::new(success, receipt.gas_used) })
     };
     receipts.iter().enumerate().map(outcome).collect()
+}
+
+/// The logs, where the receipts hash to the header's root. Those of archives need not: of old blocks they lack the state
+/// root, and of some chains the encoding is not known.
+fn proven_logs(receipts: Vec<RawReceipt>, block: &Block) -> Option<Vec<Vec<Log>>> {
+    let mut encoded = Vec::with_capacity(receipts.len());
+    let mut logs = Vec::with_capacity(receipts.len());
+    for (receipt, transaction) in receipts.into_iter().zip(&block.transactions) {
+        let tx_type = TxType::try_from(transaction.tx_type).ok()?;
+        let listed = receipts::logs(receipt.logs).ok()?;
+        let status = Eip658Value::Eip658(receipt.status? == 1);
+        let cumulative_gas_used = receipt.cumulative_gas_used?;
+        let receipt = Receipt { status, cumulative_gas_used, logs: listed.clone() }.with_bloom();
+        encoded.push(ReceiptEnvelope::from_typed(tx_type, receipt).encoded_2718());
+        logs.push(listed);
+    }
+    (ordered_trie_root_encoded(&encoded) == block.receipts_root).then_some(logs)
 }
 
 fn accounts(raw: BTreeMap<Address, RawAccount>) -> Result<BTreeMap<Address, WitnessAccount>, String> {

@@ -40,13 +40,15 @@ fn without(methods: &'static [&'static str]) -> impl Fn(&Value, Value) -> Value 
 }
 
 /// Block 3 fails, as every odd one.
-const EXPECTED: [Outcome; 1] = [Outcome { success: Some(false), gas_used: 21_003, data_fee_wei: None }];
+fn is_expected(outcomes: &[Outcome]) -> bool {
+    matches!(outcomes, [Outcome { success: Some(false), gas_used: 21_003, data_fee_wei: None, .. }])
+}
 
 #[tokio::test]
 async fn outcomes_are_read_and_a_filled_chain_is_followed() {
     let chain = TestChain::filled(10);
     let node = FaultyNode::serve(&chain, Fault::None).await;
-    assert_eq!(first_block(&node, Integrity::Full).await.unwrap().outcomes, EXPECTED);
+    assert!(is_expected(&first_block(&node, Integrity::Full).await.unwrap().outcomes));
     let (mut source, _) = JsonRpc::connect(&node.url(), config(StartAt::Block(0))).await.unwrap();
     reorg(&mut source, &chain).await;
     assert_eq!(node.asked("eth_getTransactionReceipt"), 0);
@@ -56,7 +58,7 @@ async fn outcomes_are_read_and_a_filled_chain_is_followed() {
 async fn a_node_without_the_method_is_asked_one_by_one_and_that_is_remembered() {
     let chain = TestChain::filled(10);
     let node = changed(&chain, without(&["eth_getBlockReceipts"])).await;
-    assert_eq!(first_block(&node, Integrity::Full).await.unwrap().outcomes, EXPECTED);
+    assert!(is_expected(&first_block(&node, Integrity::Full).await.unwrap().outcomes));
     let (mut source, _) = JsonRpc::connect(&node.url(), config(StartAt::Block(0))).await.unwrap();
     let before = node.asked("eth_getBlockReceipts");
     follow(&mut source, &mut empty_cursor()).await.unwrap();
@@ -73,7 +75,7 @@ async fn a_node_that_takes_no_hash_is_asked_one_by_one() {
         answer
     })
     .await;
-    assert_eq!(first_block(&node, Integrity::Full).await.unwrap().outcomes, EXPECTED);
+    assert!(is_expected(&first_block(&node, Integrity::Full).await.unwrap().outcomes));
 }
 
 #[tokio::test]
@@ -109,7 +111,7 @@ async fn a_forged_receipt_stops_the_source_where_everything_is_checked() {
     assert!(matches!(error, SourceError::ReceiptsMismatch { number: 3, .. }), "{error}");
     assert!(error.is_transient());
     let taken = first_block(&node, Integrity::Header).await.unwrap().outcomes;
-    assert_eq!(taken, [Outcome { success: Some(true), gas_used: 21_003, data_fee_wei: None }]);
+    assert_eq!(taken, [Outcome::new(Some(true), 21_003)]);
 }
 
 #[tokio::test]
@@ -123,5 +125,5 @@ async fn a_block_without_receipts_yet_is_waited_for() {
     })
     .await;
     let block = first_block(&node, Integrity::Full).await.unwrap();
-    assert_eq!(block.outcomes, EXPECTED, "the other method has them");
+    assert!(is_expected(&block.outcomes), "the other method has them: {:?}", block.outcomes);
 }
