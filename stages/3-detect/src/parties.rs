@@ -16,6 +16,12 @@ const DEPOSIT_TOPIC: B256 = b256!("0xe1fffcc4923d04b559f4d29a8bfc6cda04eb5b0d3c4
 /// `keccak256("Withdrawal(address,uint256)")`, of wrapped coins (WETH9).
 const WITHDRAWAL_TOPIC: B256 = b256!("0x7fcf532c15f0a6db0bd6d0e038bea71d30d808c7d98cb3bf7268a95bf5081b65");
 
+/// `keccak256("Transfer(address,address,uint256)")`: with a fourth topic, of a single item (ERC-721).
+const TRANSFER_TOPIC: B256 = b256!("0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef");
+/// `keccak256("TransferSingle(address,address,address,uint256,uint256)")` (ERC-1155).
+const TRANSFER_SINGLE_TOPIC: B256 =
+    b256!("0xc3d58168c5ae7397731d063d5bbf3d657854427343f4c083240f7aacaa2d0f62");
+
 /// The accounts that act for the sender: himself, the contract that he calls or creates unless the operator named it,
 /// and every contract that one of these creates in the transaction.
 ///
@@ -61,7 +67,28 @@ impl NetFlows {
             flows.moved(transfer.asset, from, to, transfer.amount_raw);
         }
         flows.add_wrapped(execution);
+        flows.add_items(execution);
         flows
+    }
+
+    /// Single items that changed hands, one counted as one whatever it is: who gives up a position, or sells an item, pays.
+    /// New items are left out: what they are worth is for the market to say, and most are worth nothing.
+    fn add_items(&mut self, execution: &Execution) {
+        for log in &execution.logs {
+            let parties = match log.topics.as_slice() {
+                [TRANSFER_TOPIC, from, to, _] => (from, to),
+                [TRANSFER_SINGLE_TOPIC, _, from, to] => (from, to),
+                _ => continue,
+            };
+            if parties.0.is_zero() {
+                continue;
+            }
+            let holder = |word: &B256| match Address::from_word(*word) {
+                Address::ZERO => log.address,
+                holder => holder,
+            };
+            self.moved(Asset::Token(log.address), holder(parties.0), holder(parties.1), U256::ONE);
+        }
     }
 
     /// Wrapped coins that were issued or redeemed, which their contracts log under names of their own. Many contracts
@@ -179,6 +206,31 @@ mod tests {
         assert_eq!(flows.of_account(CONTROLLER), [delta(USD, -amount(5))]);
         assert_eq!(flows.of_account(USD_TOKEN), [delta(Asset::Native, -amount(5)), delta(USD, amount(5))]);
         assert_eq!(flows.of_account(ALICE), [], "no coins came in with the deposit");
+    }
+
+    #[test]
+    fn an_item_that_is_given_up_is_a_payment() {
+        let mut execution = World::new().script().finish(&[]);
+        let log = |topics: Vec<B256>| Log {
+            seq: 90,
+            frame: 0,
+            address: COIN_TOKEN,
+            topics,
+            data: alloy_primitives::Bytes::new(),
+        };
+        let [alice, bob, nobody] = [ALICE, BOB, Address::ZERO].map(|account| account.into_word());
+        execution.logs = vec![
+            log(vec![TRANSFER_TOPIC, alice, nobody, B256::ZERO]),
+            log(vec![TRANSFER_SINGLE_TOPIC, alice, alice, bob]),
+            log(vec![TRANSFER_TOPIC, nobody, bob, B256::ZERO]),
+        ];
+        let flows = NetFlows::of(&execution);
+        let delta = |count: i64| [AssetDelta { asset: COIN, delta_raw: I256::try_from(count).unwrap() }];
+        assert_eq!(flows.of_account(ALICE), delta(-2));
+        assert_eq!(
+            (flows.of_account(BOB), flows.of_account(COIN_TOKEN)),
+            (delta(1).to_vec(), delta(1).to_vec())
+        );
     }
 
     #[test]
