@@ -79,11 +79,16 @@ struct Rule {
     expression: cel::IdedExpr,
     constants: Vec<Constant>,
     needs: Needs,
+    /// What it names of that which an archived tree of calls does not tell: logs, or storage.
+    beyond_calls: Option<&'static str>,
 }
 
 impl Rule {
     /// Whether the rule holds; words where that could not be found out.
     fn holds(&self, env: &Arc<Env>, facts: &Facts<'_>) -> Result<bool, String> {
+        if let Some(list) = self.beyond_calls.filter(|_| facts.knows_calls_only()) {
+            return Err(format!("the record has no {list}"));
+        }
         facts.budget().renew();
         let scope = Scope { facts, constants: &self.constants };
         let mut context = Context::with_env(Arc::clone(env));
@@ -112,7 +117,7 @@ impl UserRules {
         let present = Present::of(execution);
         let wanted = self.sets.iter().flat_map(|set| set.rules.iter().map(move |rule| (set, rule)));
         wanted
-            .filter(|(_, rule)| rule.needs.are_met(&present))
+            .filter(|(_, rule)| rule.needs.are_met(&present) || facts.knows_calls_only())
             .map(|(set, rule)| (rule, rule.holds(&set.env, &facts)))
             .collect()
     }

@@ -4,6 +4,7 @@
 //! protected contract, a sender from outside, a transaction that succeeds. Must never: guess at a value that was
 //! written and is wrong.
 
+use super::records::KINDS;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use cordon_model::block::{RollupPart, Transaction};
 use cordon_model::execution::{
@@ -67,7 +68,7 @@ struct CaseCall {
     value: Option<String>,
     #[serde(default)]
     depth: u32,
-    kind: Option<FrameKind>,
+    kind: Option<String>,
     #[serde(default)]
     reverted: bool,
 }
@@ -132,6 +133,12 @@ fn address(text: &str) -> Result<Address, String> {
 fn words(texts: &[String]) -> Result<Vec<u8>, String> {
     let words = texts.iter().map(|text| word(text)).collect::<Result<Vec<_>, _>>()?;
     Ok(words.iter().flat_map(|word| word.0).collect())
+}
+
+fn kind(text: &str) -> Result<FrameKind, String> {
+    KINDS.iter().find(|(name, _)| *name == text).map(|(_, kind)| *kind).ok_or_else(|| {
+        format!("'{text}' is no kind of call; there are {}", KINDS.map(|(name, _)| name).join(", "))
+    })
 }
 
 /// Calldata from a signature and words. Without a signature the words are the input as it is.
@@ -276,7 +283,7 @@ impl CaseCall {
             index,
             parent: index.checked_sub(1),
             depth: self.depth,
-            kind: self.kind.unwrap_or(FrameKind::Call),
+            kind: self.kind.as_deref().map_or(Ok(FrameKind::Call), kind)?,
             caller: or(self.caller.as_ref(), sender)?,
             address,
             code_address: or(self.code.as_ref(), address)?,

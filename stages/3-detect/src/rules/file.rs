@@ -131,6 +131,9 @@ impl RawRule {
             title: self.title,
             score: Score(self.score),
             needs: Needs::of(&expression, &constants),
+            beyond_calls: ["logs", "changes"]
+                .into_iter()
+                .find(|list| program.references().has_variable(list)),
             expression,
             constants,
         };

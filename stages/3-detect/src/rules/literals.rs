@@ -1,6 +1,6 @@
 //! Literals of a rule that mean something on a chain, turned into values once, at load.
 //!
-//! In: a parsed expression. Out: the same expression with `"0x..."`, `sig("...")`, `event("...")`, `u("...")` and
+//! In: a parsed expression. Out: the same expression with `"0x..."`, `sig("...")`, `event("...")`, `slot("...")`, `u("...")` and
 //! `ether("...")` replaced by names of [`Constant`]s, so that nothing is hashed or parsed per transaction. Must never:
 //! let a literal through that can match nothing, such as an address of 19 bytes.
 
@@ -92,6 +92,7 @@ fn constant(node: &IdedExpr) -> Result<Option<Constant>, Mistake> {
             let parse = match call.func_name.as_str() {
                 "sig" => selector,
                 "event" => topic,
+                "slot" => slot,
                 "u" => whole,
                 "ether" => ether,
                 _ => return Ok(None),
@@ -165,6 +166,12 @@ fn selector(text: &str) -> Result<Constant, String> {
 
 fn topic(text: &str) -> Result<Constant, String> {
     Ok(Constant::Octets(Octets::Word(keccak256(canonical(text)?))))
+}
+
+/// The slot of a name by the rule of ERC-1967: its hash less one.
+fn slot(text: &str) -> Result<Constant, String> {
+    let hash = U256::from_be_bytes(keccak256(text).0);
+    Ok(Constant::Octets(Octets::Word(hash.wrapping_sub(U256::ONE).into())))
 }
 
 fn whole(text: &str) -> Result<Constant, String> {

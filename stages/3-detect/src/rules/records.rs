@@ -97,15 +97,18 @@ fn selector<'b, 'v>(input: &Bytes) -> CowVal<'b, 'v> {
     selector.map_or_else(null, |selector| octets(Octets::Selector(selector)))
 }
 
-fn kind(kind: FrameKind) -> &'static str {
-    match kind {
-        FrameKind::Call => "call",
-        FrameKind::CallCode => "callcode",
-        FrameKind::DelegateCall => "delegatecall",
-        FrameKind::StaticCall => "staticcall",
-        FrameKind::Create => "create",
-        FrameKind::Create2 => "create2",
-    }
+/// The kinds of call by the names of their opcodes.
+pub(super) const KINDS: [(&str, FrameKind); 6] = [
+    ("call", FrameKind::Call),
+    ("callcode", FrameKind::CallCode),
+    ("delegatecall", FrameKind::DelegateCall),
+    ("staticcall", FrameKind::StaticCall),
+    ("create", FrameKind::Create),
+    ("create2", FrameKind::Create2),
+];
+
+fn kind(wanted: FrameKind) -> &'static str {
+    KINDS.iter().find(|(_, kind)| *kind == wanted).map_or("call", |(name, _)| *name)
 }
 
 impl<'e> Row<'e> {
@@ -387,6 +390,11 @@ impl<'e> Facts<'e> {
 
     pub(super) fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    /// True where logs and storage changes are not known, so that their absence says nothing.
+    pub(super) fn knows_calls_only(&self) -> bool {
+        !self.execution.detail.knows_logs()
     }
 
     /// The list that was cut, with its true length.

@@ -198,6 +198,23 @@ fn a_hostile_transaction_is_a_gap_and_not_a_clean_bill() {
     assert!(gaps[0].contains("rule 'it' could not be judged: "), "{gaps:?}");
 }
 
+/// On an archived tree of calls a rule about logs says nothing, above all not "there is no such log".
+#[test]
+fn a_record_without_logs_is_a_gap_for_rules_that_name_them() {
+    let (protocol, mut execution) = (World::protocol(), strike());
+    execution.detail = cordon_model::execution::Detail::Calls;
+    execution.logs.clear();
+    for when in ["!logs.exists(l, l.topic0 == event('A()'))", "logs.exists(l, l.topic0 == event('A()'))"] {
+        let rules = detector(when);
+        assert!(rules.inspect(&protocol, &execution).is_empty());
+        assert_eq!(
+            rules.gaps(&protocol, &execution),
+            ["rule 'it' could not be judged: the record has no logs"]
+        );
+    }
+    assert_eq!(detector("calls.exists(c, c.protected)").inspect(&protocol, &execution).len(), 1);
+}
+
 #[test]
 fn calldata_that_ends_early_reads_as_zero() {
     let mut script = World::new().script();

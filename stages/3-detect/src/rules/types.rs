@@ -383,7 +383,7 @@ fn function(id: u64, name: &str, given: &[Type]) -> Result<Type, Mistake> {
     let Some(known) = FUNCTIONS.iter().find(|function| function.name == name) else {
         let names = FUNCTIONS.iter().map(|function| function.name).collect::<Vec<_>>().join(", ");
         let what = format!(
-            "'{name}' does not take ({}); functions are {names}, protects, sig, event, u, ether, size, contains, startsWith, endsWith",
+            "'{name}' does not take ({}); functions are {names}, protects, sig, event, slot, u, ether, size, contains, startsWith, endsWith",
             shown(given)
         );
         return Err(Mistake::at(id, what));
