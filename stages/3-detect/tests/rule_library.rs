@@ -1,6 +1,6 @@
 //! The ready rules in `rules/`: each file loads, which runs its tests, and each rule is proved by one that fires and one
 //! that does not.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop at the first surprise")]
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use cordon_detect::rules::{RuleSet, RulesConfig};
 use std::collections::BTreeSet;
@@ -58,4 +58,17 @@ fn a_wrong_test_keeps_a_file_out() {
         assert_eq!(errors.len(), 1, "{}", path.display());
         assert!(errors[0].what.contains("the rule does not hold, expected that it holds"), "{}", errors[0]);
     }
+}
+
+/// The example of the documentation is a rule file that works.
+#[test]
+fn the_documented_example_loads_with_its_tests() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/rules.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let example =
+        text.split("```toml\n# my-rules.toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let set = RuleSet::parse("docs/rules.md", example).unwrap();
+    assert_eq!(set.ids().collect::<Vec<_>>(), ["big-withdrawal"]);
+    let wrong = example.replacen("expect = true", "expect = false", 1);
+    assert!(RuleSet::parse("docs/rules.md", &wrong).is_err(), "its tests are run");
 }

@@ -34,14 +34,19 @@ impl Mistake {
     }
 }
 
+/// Most characters shown left and right of a mistake; a wide terminal shows this much.
+const SHOWN_EACH_SIDE: usize = 80;
+
 /// A message with the line that it speaks of, and a caret below the column (counted from zero).
 pub(super) fn caret(line_number: usize, column: usize, line: &str, what: &str) -> String {
     let column_shown = column.saturating_add(1);
-    let line = line.trim_end();
+    let cut = column.saturating_sub(SHOWN_EACH_SIDE);
+    let before: String = line.chars().skip(cut).take(column.saturating_sub(cut)).collect();
+    let after: String = line.chars().skip(column).take(SHOWN_EACH_SIDE).collect();
     // A tab is as wide in the line of the caret as in the line above it.
-    let blank: String =
-        line.chars().take(column).map(|letter| if letter == '\t' { '\t' } else { ' ' }).collect();
-    format!("line {line_number}, column {column_shown}: {what}\n    {line}\n    {blank}^")
+    let blank: String = before.chars().map(|letter| if letter == '\t' { '\t' } else { ' ' }).collect();
+    let shown = format!("{before}{after}");
+    format!("line {line_number}, column {column_shown}: {what}\n    {}\n    {blank}^", shown.trim_end())
 }
 
 /// Why a rule file cannot be used.

@@ -148,6 +148,10 @@ fn the_caret_stands_in_the_right_line() {
     let error = load("tx.success &&\n  tx.gas_used > 5 &&\n  tx.form == tx.to").unwrap_err();
     assert!(error.contains("line 3, column 5: tx has no 'form'"), "{error}");
     assert!(error.ends_with("      tx.form == tx.to\n        ^"), "{error}");
+    // Of a long line the part around the mistake is shown.
+    let error = load(&format!("{}tx.form == tx.to", "true && ".repeat(200))).unwrap_err();
+    assert!(error.contains("line 1, column 1603: tx has no 'form'"), "{error}");
+    assert!(error.lines().all(|line| line.chars().count() < 200), "{error}");
 }
 
 #[test]
