@@ -8,6 +8,7 @@
 mod chain;
 mod checks;
 pub mod raw;
+mod rules;
 
 pub use chain::{Chain, Node};
 
@@ -142,6 +143,12 @@ impl Config {
         Self::parse_all(&text, &path.display().to_string(), path.parent().unwrap_or(Path::new(".")))
     }
 
+    /// How many user rules its detectors judge by.
+    #[must_use]
+    pub fn rule_count(&self) -> usize {
+        rules::count(&self.detectors)
+    }
+
     /// Checks a text that names one chain.
     ///
     /// # Errors
@@ -215,7 +222,11 @@ impl Resolver<'_> {
             self.check_protocols(&protocols);
             self.check_signers(&signers, &protocols);
         }
-        self.check_units(&raw.detector, &raw.channel);
+        let mut detectors = raw.detector;
+        if self.read_rules(&mut detectors) {
+            self.check_detectors(&detectors);
+        }
+        self.check_channels(&raw.channel);
         self.check_policy(&raw.policy);
         for path in abis.iter().filter(|path| !path.is_file()) {
             self.problem::<()>("protocol.abi", path.display(), "a file with an artifact or a JSON ABI");
@@ -226,7 +237,7 @@ impl Resolver<'_> {
             abis: abis.clone(),
             protocols: protocols.iter().filter(|protocol| protocol.chain_id == chain.id).cloned().collect(),
             chain,
-            detectors: raw.detector.clone(),
+            detectors: detectors.clone(),
             policy: raw.policy.clone(),
             signers: signers.clone(),
             channels: raw.channel.clone(),

@@ -84,6 +84,8 @@ pub enum AttackClass {
     FlashLoan,
     /// Calls of a shape that ordinary use does not have.
     ControlFlow,
+    /// What a rule of the operator names; the rule says what it means.
+    UserRule,
 }
 
 impl fmt::Display for AttackClass {
@@ -94,6 +96,7 @@ impl fmt::Display for AttackClass {
             Self::RateManipulation => "rate manipulation",
             Self::FlashLoan => "flash-loan-funded sequence",
             Self::ControlFlow => "abnormal control flow",
+            Self::UserRule => "user rule",
         })
     }
 }
@@ -185,6 +188,15 @@ pub enum Evidence {
         /// What that lost.
         losses: Vec<AssetDelta>,
     },
+    /// A rule of the operator holds.
+    Rule {
+        /// Id of the rule.
+        rule: String,
+        /// What it says.
+        title: String,
+        /// What that means, in the words of whoever wrote the rule.
+        explanation: String,
+    },
 }
 
 /// A function for people; a call without a selector runs the fallback.
@@ -240,6 +252,7 @@ impl fmt::Display for Evidence {
                     None => Ok(()),
                 }
             }
+            Self::Rule { rule, title, .. } => write!(f, "{title} (rule {rule})"),
         }
     }
 }

@@ -347,8 +347,12 @@ fn check(arguments: &WithConfig) -> Result<ExitCode> {
     for config in &configs {
         let (protocols, detectors) = (config.protocols.len(), config.detectors.len());
         let levers = config.protocols.iter().map(|protocol| protocol.capabilities.len()).sum::<usize>();
+        let rules = match config.rule_count() {
+            0 => String::new(),
+            rules => format!(" {rules} rule(s),"),
+        };
         say(&format!(
-            "'{}' is valid: chain {}, {protocols} protocol(s), {levers} lever(s), {detectors} detector(s), \
+            "'{}' is valid: chain {}, {protocols} protocol(s), {levers} lever(s), {detectors} detector(s),{rules} \
              {} channel(s)",
             arguments.config.display(),
             config.chain.id,

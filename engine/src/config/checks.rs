@@ -23,12 +23,8 @@ const SCORES: RangeInclusive<u64> = 1..=1_000;
 const SHARES_BPS: RangeInclusive<u64> = 0..=10_000;
 
 impl Resolver<'_> {
-    /// Detectors and channels.
-    pub(super) fn check_units(
-        &mut self,
-        detectors: &[cordon_detect::DetectorConfig],
-        channels: &[cordon_notify::ChannelConfig],
-    ) {
+    /// Detectors, with the rule files of those that have some.
+    pub(super) fn check_detectors(&mut self, detectors: &[cordon_detect::DetectorConfig]) {
         if detectors.is_empty() {
             self.problem::<()>("detector", "nothing", "at least one [[detector]]");
         }
@@ -43,6 +39,10 @@ impl Resolver<'_> {
         }
         // The same detector twice would speak with two voices for one signal.
         self.unique(types, "a type that no other [[detector]] has");
+    }
+
+    /// Channels.
+    pub(super) fn check_channels(&mut self, channels: &[cordon_notify::ChannelConfig]) {
         for (index, channel) in channels.iter().enumerate() {
             if let Err(error) = channel.check() {
                 self.problem::<()>(&format!("channel[{index}]"), error, "a valid channel");

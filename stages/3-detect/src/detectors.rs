@@ -13,6 +13,7 @@ pub mod repeated_calls;
 pub mod value_loss;
 
 use crate::detector::Detector;
+use crate::rules::RulesConfig;
 use flash_loan::FlashLoanConfig;
 use fresh_caller::FreshCallerConfig;
 use profit::ProfitConfig;
@@ -40,10 +41,12 @@ pub enum DetectorConfig {
     FreshCaller(FreshCallerConfig),
     /// The sender's side ended richer at the expense of others.
     Profit(ProfitConfig),
+    /// A rule of the operator holds.
+    Rules(RulesConfig),
 }
 
 impl DetectorConfig {
-    /// Every detector once, at its defaults.
+    /// Every detector that has defaults once, at its defaults. Rules have none: they are the operator's.
     #[must_use]
     pub fn all() -> Vec<Self> {
         vec![
@@ -70,6 +73,7 @@ impl DetectorConfig {
             Self::RepeatedCalls(config) => Box::new(config.build()?),
             Self::FreshCaller(config) => Box::new(config.build()),
             Self::Profit(config) => Box::new(config.build()?),
+            Self::Rules(config) => Box::new(config.build()?),
         })
     }
 }

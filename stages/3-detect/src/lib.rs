@@ -14,6 +14,7 @@ pub mod detectors;
 pub mod members;
 pub mod network;
 mod parties;
+pub mod rules;
 mod set;
 mod valuation;
 

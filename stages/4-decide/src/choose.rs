@@ -55,7 +55,10 @@ pub fn choose(incident: &Incident) -> Option<Choice> {
 fn flawed_contracts(incident: &Incident) -> BTreeSet<Address> {
     let flawed = |class: AttackClass| match class {
         AttackClass::ValueExtraction | AttackClass::Reentrancy => true,
-        AttackClass::RateManipulation | AttackClass::FlashLoan | AttackClass::ControlFlow => false,
+        AttackClass::RateManipulation
+        | AttackClass::FlashLoan
+        | AttackClass::ControlFlow
+        | AttackClass::UserRule => false,
     };
     incident.findings.iter().filter(|finding| flawed(finding.class)).map(|finding| finding.contract).collect()
 }

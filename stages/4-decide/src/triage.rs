@@ -19,7 +19,8 @@ pub fn triage(incident: &Incident, policy: &Policy) -> (Severity, String) {
         | Evidence::FlashLoan { .. }
         | Evidence::RepeatedCalls { .. }
         | Evidence::FreshCaller { .. }
-        | Evidence::Profit { .. } => None,
+        | Evidence::Profit { .. }
+        | Evidence::Rule { .. } => None,
     });
     let (mut total, mut share) = (U256::ZERO, Bps(0));
     for (loss_wad, loss_share_bps) in losses {

@@ -17,12 +17,13 @@ use std::collections::BTreeMap;
 const GROUNDS_MAX: usize = 60;
 
 /// Mechanisms before the effect: the order in which a sentence explains.
-const ORDER: [AttackClass; 5] = [
+const ORDER: [AttackClass; 6] = [
     AttackClass::Reentrancy,
     AttackClass::RateManipulation,
     AttackClass::FlashLoan,
     AttackClass::ControlFlow,
     AttackClass::ValueExtraction,
+    AttackClass::UserRule,
 ];
 
 /// The root cause that the findings add up to.
@@ -142,6 +143,7 @@ impl View<'_> {
             Evidence::Profit { loser: None, gains, .. } => {
                 format!("the sender's side gained {} assets and paid nothing", gains.len())
             }
+            Evidence::Rule { rule, explanation, .. } => format!("rule {rule} holds: {explanation}"),
         }
     }
 
@@ -196,7 +198,10 @@ impl View<'_> {
                 let change = self.labels.change(gain.asset, gain.delta_raw);
                 format!("transaction {tx}: the sender's side changed by {change}")
             })),
-            Evidence::FlashLoan { .. } | Evidence::RepeatedCalls { .. } | Evidence::FreshCaller { .. } => {}
+            Evidence::FlashLoan { .. }
+            | Evidence::RepeatedCalls { .. }
+            | Evidence::FreshCaller { .. }
+            | Evidence::Rule { .. } => {}
         }
         grounds
     }

@@ -4,6 +4,7 @@
 mod check;
 mod decisions;
 mod output;
+mod rules;
 
 use std::path::Path;
 use std::process::{Command, Output};

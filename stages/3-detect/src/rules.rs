@@ -1,0 +1,178 @@
+//! User rules: what an operator wants to be told of, in one line of CEL each.
+//!
+//! In: the texts of rule files. Out: a detector that speaks where a rule holds. A rule is parsed, checked for types,
+//! tried on a sample and on its own tests when it is loaded; a file with a wrong rule is not loaded at all. Must never:
+//! read a file (whoever configures Cordon does), or take a rule that could not be judged for one that did not hold.
+//!
+//! The language, its variables and functions: `docs/rules.md`.
+
+mod cases;
+mod fault;
+mod file;
+mod functions;
+mod literals;
+mod needs;
+mod records;
+#[cfg(test)]
+mod tests;
+mod types;
+mod values;
+
+pub use fault::RuleError;
+pub use file::{RULE_FILE_BYTES_MAX, RuleSet};
+
+use crate::detector::{Detector, suspects};
+use crate::detectors::ConfigError;
+use alloy_primitives::Address;
+use cel::{Context, Env, Value};
+use cordon_model::execution::Execution;
+use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
+use cordon_model::protocol::Protocol;
+use literals::Constant;
+use needs::{Needs, Present};
+use records::{ELEMENTS_MAX, Facts, LIST_MAX, Scope};
+use serde::Deserialize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Configuration of [`UserRules`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RulesConfig {
+    /// Rule files, relative to the configuration.
+    pub files: Vec<PathBuf>,
+    /// What stands in them; whoever reads the configuration fills it in.
+    #[serde(skip)]
+    pub sets: Vec<Arc<RuleSet>>,
+}
+
+impl RulesConfig {
+    /// The detector.
+    ///
+    /// # Errors
+    /// No files, files that were not read, or two rules of one id.
+    pub fn build(&self) -> Result<UserRules, ConfigError> {
+        let wrong = |value: String, expected| ConfigError { key: "rules.files", value, expected };
+        if self.files.is_empty() {
+            return Err(wrong(String::new(), "at least one rule file"));
+        }
+        if self.sets.len() != self.files.len() {
+            return Err(wrong(format!("{} files", self.files.len()), "files that were read"));
+        }
+        let mut ids: Vec<&str> = self.sets.iter().flat_map(|set| set.ids()).collect();
+        ids.sort_unstable();
+        let mut neighbours = ids.iter().zip(ids.iter().skip(1));
+        if let Some((twice, _)) = neighbours.find(|(a, b)| a == b) {
+            return Err(wrong((*twice).to_owned(), "rule ids that no other rule has, in any file"));
+        }
+        Ok(UserRules { sets: self.sets.clone() })
+    }
+}
+
+/// One rule, ready to be judged.
+#[derive(Debug)]
+struct Rule {
+    id: String,
+    title: String,
+    explanation: String,
+    score: Score,
+    expression: cel::IdedExpr,
+    constants: Vec<Constant>,
+    needs: Needs,
+    /// What it names of that which an archived tree of calls does not tell: logs, or storage.
+    beyond_calls: Option<&'static str>,
+}
+
+impl Rule {
+    /// Whether the rule holds; words where that could not be found out.
+    fn holds(&self, env: &Arc<Env>, facts: &Facts<'_>) -> Result<bool, String> {
+        if let Some(list) = self.beyond_calls.filter(|_| facts.knows_calls_only()) {
+            return Err(format!("the record has no {list}"));
+        }
+        facts.budget().renew();
+        let scope = Scope { facts, constants: &self.constants };
+        let mut context = Context::with_env(Arc::clone(env));
+        context.set_variable_resolver(&scope);
+        let found = context.resolve(&self.expression);
+        if facts.budget().is_spent() {
+            return Err(format!("it walks more than {ELEMENTS_MAX} elements"));
+        }
+        match found {
+            Ok(Value::Bool(holds)) => Ok(holds),
+            Ok(other) => Err(format!("it gives {}, expected a yes or no", other.type_of())),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct UserRules {
+    sets: Vec<Arc<RuleSet>>,
+}
+
+impl UserRules {
+    fn judged(&self, protocol: &Protocol, execution: &Execution) -> Vec<(&Rule, Result<bool, String>)> {
+        let facts = Facts::new(protocol, execution);
+        let present = Present::of(execution);
+        let wanted = self.sets.iter().flat_map(|set| set.rules.iter().map(move |rule| (set, rule)));
+        wanted
+            .filter(|(_, rule)| rule.needs.are_met(&present) || facts.knows_calls_only())
+            .map(|(set, rule)| (rule, rule.holds(&set.env, &facts)))
+            .collect()
+    }
+}
+
+impl Detector for UserRules {
+    fn name(&self) -> &'static str {
+        "rules"
+    }
+
+    fn inspect(&self, protocol: &Protocol, execution: &Execution) -> Vec<Finding> {
+        let judged = self.judged(protocol, execution);
+        let holding = judged.into_iter().filter(|(_, holds)| *holds == Ok(true)).map(|(rule, _)| rule);
+        holding.map(|rule| finding(rule, protocol, execution)).collect()
+    }
+
+    fn gaps(&self, protocol: &Protocol, execution: &Execution) -> Vec<String> {
+        let mut gaps: Vec<String> = Facts::cut(execution)
+            .map(|(list, length)| format!("rules see {LIST_MAX} of {length} {list}"))
+            .into_iter()
+            .collect();
+        for (rule, holds) in self.judged(protocol, execution) {
+            if let Err(why) = holds {
+                gaps.push(format!("rule '{}' could not be judged: {why}", rule.id));
+            }
+        }
+        gaps
+    }
+}
+
+fn finding(rule: &Rule, protocol: &Protocol, execution: &Execution) -> Finding {
+    let contract = concerned(protocol, execution);
+    let voice = format!("rules/{}", rule.id);
+    Finding {
+        id: Finding::derive_id(&voice, execution.tx.chain_id, contract, &execution.tx),
+        detector: "rules".to_owned(),
+        class: AttackClass::UserRule,
+        protocol: protocol.id.clone(),
+        contract,
+        tx: execution.tx,
+        score: rule.score,
+        evidence: Evidence::Rule {
+            rule: rule.id.clone(),
+            title: rule.title.clone(),
+            explanation: rule.explanation.clone(),
+        },
+        suspects: suspects(protocol, execution),
+    }
+}
+
+/// The protected contract that the transaction reaches first; a rule speaks of the transaction as a whole.
+fn concerned(protocol: &Protocol, execution: &Execution) -> Address {
+    let called = execution.frames.iter().map(|frame| frame.address);
+    let logged = execution.logs.iter().map(|log| log.address);
+    let reached = called.chain(logged).find(|address| protocol.protects(*address));
+    let first = || protocol.contracts.first().map(|contract| contract.address);
+    reached.or_else(first).unwrap_or_default()
+}

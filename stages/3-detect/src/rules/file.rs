@@ -1,0 +1,226 @@
+//! Rule files: from TOML to rules that are known to work.
+//!
+//! In: text. Out: a [`RuleSet`], or every error of the file. Must never: keep a rule whose own tests fail.
+
+use super::cases::Case;
+use super::fault::{Mistake, RuleError, caret};
+use super::functions::environment;
+use super::needs::Needs;
+use super::records::Facts;
+use super::{Rule, literals, types};
+use cel::common::ast::IdedExpr;
+use cel::{Env, Program};
+use cordon_model::finding::Score;
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+/// Most bytes of a rule file. A thousand rules with their tests are well below.
+pub const RULE_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Most characters of an expression: five screens of text.
+const EXPRESSION_CHARS_MAX: usize = 4_096;
+
+/// Most brackets in one another. Rules of people have six.
+const BRACKETS_MAX: usize = 24;
+
+/// Most operators and dots, `&&` and `||` apart. The parser goes down once for each of a chain; this many are known to
+/// fit into the smallest stack that a thread of Cordon has (2 MiB), by the test of hostile expressions.
+const LINKS_MAX: usize = 400;
+
+/// Most rules of a file, ten times the largest library.
+const RULES_MAX: usize = 2_000;
+
+/// The rules of one file.
+pub struct RuleSet {
+    origin: String,
+    text: String,
+    pub(super) env: Arc<Env>,
+    pub(super) rules: Vec<Rule>,
+}
+
+impl fmt::Debug for RuleSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RuleSet")
+            .field("origin", &self.origin)
+            .field("rules", &self.rules)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Two sets are the same where they were read from the same text.
+impl PartialEq for RuleSet {
+    fn eq(&self, other: &Self) -> bool {
+        self.origin == other.origin && self.text == other.text
+    }
+}
+
+impl Eq for RuleSet {}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFile {
+    #[serde(default)]
+    rule: Vec<RawRule>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRule {
+    id: String,
+    title: String,
+    /// Word by which a library is ordered; findings of rules have a class of their own.
+    class: String,
+    score: u16,
+    when: String,
+    explain: Option<String>,
+    #[serde(default)]
+    test: Vec<Case>,
+}
+
+impl RuleSet {
+    /// The rules of a file; `origin` names it in errors.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file: at most one thing per rule, since the first may cause the others.
+    pub fn parse(origin: &str, text: &str) -> Result<Self, Vec<RuleError>> {
+        let error = |place: String, what: String| RuleError { origin: origin.to_owned(), place, what };
+        let whole = |what: String| vec![error("the file".to_owned(), what)];
+        let raw: RawFile = toml::from_str(text).map_err(|error| whole(error.to_string()))?;
+        if raw.rule.is_empty() || raw.rule.len() > RULES_MAX {
+            return Err(whole(format!("{} rules: expected 1 to {RULES_MAX}", raw.rule.len())));
+        }
+        let env = environment().map_err(|error| whole(error.to_string()))?.with_optional_support(false);
+        let env = Arc::new(env);
+        let (mut rules, mut errors, mut ids) = (Vec::new(), Vec::new(), BTreeSet::new());
+        for raw in raw.rule {
+            let place = format!("rule '{}'", raw.id);
+            if !ids.insert(raw.id.clone()) {
+                errors.push(error(place, "its id stands in the file twice".to_owned()));
+                continue;
+            }
+            match raw.ready(&env) {
+                Ok(rule) => rules.push(rule),
+                Err(what) => errors.push(error(place, what)),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        Ok(Self { origin: origin.to_owned(), text: text.to_owned(), env, rules })
+    }
+
+    /// The ids of its rules.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().map(|rule| rule.id.as_str())
+    }
+}
+
+impl RawRule {
+    fn ready(self, env: &Arc<Env>) -> Result<Rule, String> {
+        self.check_words()?;
+        let program = parse(env, &self.when)?;
+        let mut expression: IdedExpr = program.expression().clone();
+        let shown = |mistake: Mistake| mistake.shown(&program);
+        let constants = literals::lift(&mut expression).map_err(shown)?;
+        types::check(&expression, &constants).map_err(shown)?;
+        let rule = Rule {
+            explanation: self.explain.unwrap_or_else(|| self.title.clone()),
+            id: self.id,
+            title: self.title,
+            score: Score(self.score),
+            needs: Needs::of(&expression, &constants),
+            beyond_calls: ["logs", "changes"]
+                .into_iter()
+                .find(|list| program.references().has_variable(list)),
+            expression,
+            constants,
+        };
+        let (protocol, execution) = Case::sample().build()?;
+        let tried = rule.holds(env, &Facts::new(&protocol, &execution));
+        tried.map_err(|why| format!("on the sample transaction: {why}"))?;
+        for case in &self.test {
+            run(&rule, env, case)?;
+        }
+        Ok(rule)
+    }
+
+    fn check_words(&self) -> Result<(), String> {
+        let plain = |text: &str| {
+            !text.is_empty()
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        };
+        if !plain(&self.id) {
+            return Err("id: expected letters, digits, '-', '_' and '.' only".to_owned());
+        }
+        if !plain(&self.class) {
+            return Err(format!("class '{}': expected one word, such as 'ownership'", self.class));
+        }
+        if self.title.trim().is_empty() {
+            return Err("title: expected what the rule says when it holds".to_owned());
+        }
+        if self.score == 0 || self.score > Score::MAX.0 {
+            return Err(format!("score {}: expected a number from 1 to 1000", self.score));
+        }
+        Ok(())
+    }
+}
+
+/// Parses an expression of bounded length and depth.
+fn parse(env: &Env, text: &str) -> Result<Program, String> {
+    let length = text.chars().count();
+    if length > EXPRESSION_CHARS_MAX {
+        return Err(format!("when: {length} characters, expected at most {EXPRESSION_CHARS_MAX}"));
+    }
+    bounded(text)?;
+    env.compile(text).map_err(|errors| {
+        let Some(first) = errors.errors.first() else { return "when: not an expression".to_owned() };
+        let line_number = usize::try_from(first.pos.0).unwrap_or(1).max(1);
+        let column = usize::try_from(first.pos.1).unwrap_or(0).saturating_sub(1);
+        let line = text.lines().nth(line_number.saturating_sub(1)).unwrap_or("");
+        caret(line_number, column, line, &first.msg)
+    })
+}
+
+/// Refuses what would take the parser deeper than the stack: it goes down once for every bracket, and once for every
+/// link of a chain such as `a.b.c` or `1 + 1 + 1`. Counted are characters outside of texts.
+fn bounded(text: &str) -> Result<(), String> {
+    let (mut depth, mut links, mut quote, mut escaped) = (0usize, 0usize, None, false);
+    for (place, letter) in text.chars().enumerate() {
+        match (quote, letter) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some(_), '\\') => escaped = true,
+            (Some(open), _) if open == letter => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"') => quote = Some(letter),
+            (None, '(' | '[' | '{') => depth = depth.saturating_add(1),
+            (None, ')' | ']' | '}') => depth = depth.saturating_sub(1),
+            (None, '.' | '+' | '-' | '*' | '/' | '%' | '!' | '?' | '<' | '>' | '=') => {
+                links = links.saturating_add(1);
+            }
+            (None, _) => {}
+        }
+        let at = place.saturating_add(1);
+        if depth > BRACKETS_MAX {
+            return Err(format!("when: more than {BRACKETS_MAX} brackets in one another, at character {at}"));
+        }
+        if links > LINKS_MAX {
+            return Err(format!("when: more than {LINKS_MAX} operators and dots, at character {at}"));
+        }
+    }
+    Ok(())
+}
+
+/// Runs one test, by the whole way that a transaction goes.
+fn run(rule: &Rule, env: &Arc<Env>, case: &Case) -> Result<(), String> {
+    let named = |what: String| format!("test '{}': {what}", case.name);
+    let (protocol, execution) = case.build().map_err(named)?;
+    let holds = rule.needs.are_met(&super::Present::of(&execution))
+        && rule.holds(env, &Facts::new(&protocol, &execution)).map_err(named)?;
+    if holds == case.expect {
+        return Ok(());
+    }
+    let said = |holds: bool| if holds { "holds" } else { "does not hold" };
+    Err(named(format!("the rule {}, expected that it {}", said(holds), said(case.expect))))
+}

@@ -1,0 +1,225 @@
+//! Literals of a rule that mean something on a chain, turned into values once, at load.
+//!
+//! In: a parsed expression. Out: the same expression with `"0x..."`, `sig("...")`, `event("...")`, `slot("...")`, `u("...")` and
+//! `ether("...")` replaced by names of [`Constant`]s, so that nothing is hashed or parsed per transaction. Must never:
+//! let a literal through that can match nothing, such as an address of 19 bytes.
+
+use super::fault::Mistake;
+use super::values::{Amount, Octets};
+use alloy_primitives::{Address, B256, Bytes, Selector, U256, hex, keccak256};
+use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
+use cel::common::value::Val;
+use cordon_model::units::parse_wad;
+
+/// Before the number of a constant; no name that can be written starts like this.
+const PREFIX: &str = "@constant";
+
+/// A value that stands in the text of a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Constant {
+    Octets(Octets),
+    Amount(Amount),
+}
+
+impl Constant {
+    pub(super) fn value(&self) -> &(dyn Val + 'static) {
+        match self {
+            Self::Octets(octets) => octets,
+            Self::Amount(amount) => amount,
+        }
+    }
+
+    /// The constant of this name.
+    pub(super) fn find<'c>(constants: &'c [Self], name: &str) -> Option<&'c Self> {
+        constants.get(name.strip_prefix(PREFIX)?.parse::<usize>().ok()?)
+    }
+}
+
+/// Replaces the literals of `expression` and returns their values. Where a number stands left of an operator, it
+/// changes sides: an amount knows how to deal with a number, a number does not know what an amount is.
+pub(super) fn lift(expression: &mut IdedExpr) -> Result<Vec<Constant>, Mistake> {
+    let mut constants = Vec::new();
+    visit(expression, &mut constants)?;
+    Ok(constants)
+}
+
+fn visit(node: &mut IdedExpr, constants: &mut Vec<Constant>) -> Result<(), Mistake> {
+    let id = node.id;
+    if let Some(constant) = constant(node)? {
+        node.expr = Expr::Ident(format!("{PREFIX}{}", constants.len()));
+        constants.push(constant);
+        return Ok(());
+    }
+    match &mut node.expr {
+        Expr::Call(call) => {
+            for operand in call.target.iter_mut().map(AsMut::as_mut).chain(call.args.iter_mut()) {
+                visit(operand, constants)?;
+            }
+            protects(call);
+            turn(call);
+            Ok(())
+        }
+        Expr::Comprehension(walk) => {
+            let parts = [
+                &mut walk.iter_range,
+                &mut walk.accu_init,
+                &mut walk.loop_cond,
+                &mut walk.loop_step,
+                &mut walk.result,
+            ];
+            parts.into_iter().try_for_each(|part| visit(part, constants))
+        }
+        Expr::List(list) => list.elements.iter_mut().try_for_each(|element| visit(element, constants)),
+        Expr::Map(map) => map.entries.iter_mut().try_for_each(|entry| match &mut entry.expr {
+            EntryExpr::MapEntry(entry) => {
+                visit(&mut entry.key, constants)?;
+                visit(&mut entry.value, constants)
+            }
+            EntryExpr::StructField(field) => visit(&mut field.value, constants),
+        }),
+        Expr::Select(select) => visit(&mut select.operand, constants),
+        Expr::Struct(_) => Err(Mistake::at(id, "rules have no messages")),
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => Ok(()),
+    }
+}
+
+fn constant(node: &IdedExpr) -> Result<Option<Constant>, Mistake> {
+    match &node.expr {
+        Expr::Literal(LiteralValue::String(text)) if text.inner().starts_with("0x") => {
+            octets(text.inner()).map(Constant::Octets).map(Some).map_err(|why| Mistake::at(node.id, why))
+        }
+        Expr::Call(call) if call.target.is_none() => {
+            let parse = match call.func_name.as_str() {
+                "sig" => selector,
+                "event" => topic,
+                "slot" => slot,
+                "u" => whole,
+                "ether" => ether,
+                _ => return Ok(None),
+            };
+            let [IdedExpr { expr: Expr::Literal(LiteralValue::String(text)), .. }] = call.args.as_slice()
+            else {
+                let why = format!("{} takes one text in quotes", call.func_name);
+                return Err(Mistake::at(node.id, why));
+            };
+            parse(text.inner()).map(Some).map_err(|why| Mistake::at(node.id, why))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The value of hex digits, by their length. Zero bytes and the lengths that nothing on a chain has are refused.
+fn octets(text: &str) -> Result<Octets, String> {
+    let bytes = hex::decode(text).map_err(|_| format!("'{text}' is not hex of whole bytes"))?;
+    let letters = |upper: fn(&char) -> bool| text.chars().skip(2).any(|letter| upper(&letter));
+    match bytes.len() {
+        4 => Ok(Octets::Selector(Selector::from_slice(&bytes))),
+        20 if letters(char::is_ascii_lowercase)
+            && letters(char::is_ascii_uppercase)
+            && Address::parse_checksummed(text, None).is_err() =>
+        {
+            Err(format!(
+                "the EIP-55 checksum of '{text}' does not hold; write it in lower case, or correct it"
+            ))
+        }
+        20 => Ok(Octets::Address(Address::from_slice(&bytes))),
+        32 => Ok(Octets::Word(B256::from_slice(&bytes))),
+        0 => Ok(Octets::Data(Bytes::new())),
+        length => Err(format!(
+            "'{text}' has {length} bytes: expected 4 (a selector), 20 (an address), 32 (a topic or slot) or none"
+        )),
+    }
+}
+
+/// A signature as it is hashed: a name and types in brackets, no spaces, no names of parameters, no short types.
+fn canonical(text: &str) -> Result<&str, String> {
+    let shape = || {
+        let (name, types) = text.split_once('(')?;
+        let types = types.strip_suffix(')')?;
+        let name_fits = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+            && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+        let known = |part: &str| part.is_empty() || is_type(part);
+        (name_fits && types.split([',', '(', ')', '[', ']']).all(known)).then_some(text)
+    };
+    shape().ok_or_else(|| {
+        format!(
+            "'{text}' is not a signature such as 'transfer(address,uint256)': full types, no spaces, no names"
+        )
+    })
+}
+
+fn is_type(part: &str) -> bool {
+    let bits = |text: &str, step: u16, max: u16| {
+        text.parse::<u16>().is_ok_and(|bits| bits > 0 && bits <= max && bits % step == 0)
+    };
+    let sized =
+        part.strip_prefix("uint").or_else(|| part.strip_prefix("int")).is_some_and(|size| bits(size, 8, 256))
+            || part.strip_prefix("bytes").is_some_and(|size| size.is_empty() || bits(size, 1, 32));
+    // A number alone is the length of an array.
+    sized || matches!(part, "address" | "bool" | "string" | "function") || part.parse::<u32>().is_ok()
+}
+
+fn selector(text: &str) -> Result<Constant, String> {
+    let [a, b, c, d, ..] = keccak256(canonical(text)?).0;
+    Ok(Constant::Octets(Octets::Selector(Selector::new([a, b, c, d]))))
+}
+
+fn topic(text: &str) -> Result<Constant, String> {
+    Ok(Constant::Octets(Octets::Word(keccak256(canonical(text)?))))
+}
+
+/// The slot of a name by the rule of ERC-1967: its hash less one.
+fn slot(text: &str) -> Result<Constant, String> {
+    let hash = U256::from_be_bytes(keccak256(text).0);
+    Ok(Constant::Octets(Octets::Word(hash.wrapping_sub(U256::ONE).into())))
+}
+
+fn whole(text: &str) -> Result<Constant, String> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = digits.then(|| U256::from_str_radix(text, 10).ok()).flatten();
+    number
+        .map(|number| Constant::Amount(Amount(number)))
+        .ok_or_else(|| format!("'{text}' is not a whole number of at most 256 bits"))
+}
+
+fn ether(text: &str) -> Result<Constant, String> {
+    parse_wad(text)
+        .map(|wei| Constant::Amount(Amount(wei)))
+        .ok_or_else(|| format!("'{text}' is not a decimal number with at most 18 digits after the point"))
+}
+
+/// `protects(x)` is `x in protocol.contracts`.
+fn protects(call: &mut CallExpr) {
+    if call.func_name == "protects" && call.target.is_none() && call.args.len() == 1 {
+        let protocol = IdedExpr { id: 0, expr: Expr::Ident("protocol".to_owned()) };
+        let contracts = cel::common::ast::SelectExpr {
+            operand: Box::new(protocol),
+            field: "contracts".to_owned(),
+            test: false,
+        };
+        call.func_name = operators::IN.to_owned();
+        call.args.push(IdedExpr { id: 0, expr: Expr::Select(contracts) });
+    }
+}
+
+fn turn(call: &mut CallExpr) {
+    let turned = match call.func_name.as_str() {
+        operators::EQUALS | operators::NOT_EQUALS | operators::ADD | operators::MULTIPLY => {
+            call.func_name.as_str()
+        }
+        operators::LESS => operators::GREATER,
+        operators::LESS_EQUALS => operators::GREATER_EQUALS,
+        operators::GREATER => operators::LESS,
+        operators::GREATER_EQUALS => operators::LESS_EQUALS,
+        _ => return,
+    };
+    let number =
+        |node: &IdedExpr| matches!(&node.expr, Expr::Literal(LiteralValue::Int(_) | LiteralValue::UInt(_)));
+    if let [left, right] = call.args.as_mut_slice()
+        && number(left)
+        && !number(right)
+    {
+        std::mem::swap(left, right);
+        call.func_name = turned.to_owned();
+    }
+}

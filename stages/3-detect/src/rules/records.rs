@@ -1,0 +1,471 @@
+//! What a rule sees of one execution: records whose fields are computed when they are read, and lists of them.
+//!
+//! In: an execution and a protocol. Out: the variables of a rule. Must never: copy the execution, hand out a list longer
+//! than [`LIST_MAX`], or let a rule walk more than [`ELEMENTS_MAX`] elements without saying so.
+
+use super::literals::Constant;
+use super::types::{Record, Variable};
+use super::values::{Amount, Octets};
+use alloy_primitives::{Address, Bytes, U256};
+use cel::ExecutionError;
+use cel::common::traits::{Container, Indexer, Iterable, Iterator as Walk, Sizer};
+use cel::common::types::{self, CelBool, CelInt, CelNull, CelString, Kind, Type};
+use cel::common::value::{CowVal, Val};
+use cel::context::VariableResolver;
+use cordon_model::execution::{Execution, Frame, FrameKind, Log, StorageChange, Transfer};
+use cordon_model::protocol::Protocol;
+use cordon_model::units::Asset;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// Most elements of a list that a rule sees. A full block's gas pays for about this many calls with an effect; what is
+/// longer is cut, and the cut is stated as a gap.
+pub(super) const LIST_MAX: usize = 10_000;
+
+/// Most elements that one rule may walk in one transaction: ten passes over the longest list. A loop in a loop over a
+/// hostile transaction would otherwise take minutes.
+pub(super) const ELEMENTS_MAX: usize = 100_000;
+
+static RECORD_TYPE: Type = Type::simple_type(Kind::Struct, "record");
+static LIST_TYPE: Type = types::LIST_TYPE;
+
+/// What one rule may still walk.
+#[derive(Debug, Default)]
+pub(super) struct Budget {
+    walked: AtomicUsize,
+    spent: AtomicBool,
+}
+
+impl Budget {
+    fn take(&self) -> bool {
+        let within = self.walked.fetch_add(1, Ordering::Relaxed) < ELEMENTS_MAX;
+        if !within {
+            self.spent.store(true, Ordering::Relaxed);
+        }
+        within
+    }
+
+    pub(super) fn renew(&self) {
+        self.walked.store(0, Ordering::Relaxed);
+        self.spent.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_spent(&self) -> bool {
+        self.spent.load(Ordering::Relaxed)
+    }
+}
+
+/// One value with named fields.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Row<'e> {
+    Tx(&'e Execution),
+    Block(&'e Execution),
+    Protocol(&'e str, &'e Items<Octets>),
+    Call(&'e Frame, bool),
+    Log(&'e Log, bool),
+    Transfer(&'e Transfer),
+    Change(&'e StorageChange, bool),
+}
+
+fn octets<'b, 'v>(octets: Octets) -> CowVal<'b, 'v> {
+    CowVal::owned(octets)
+}
+
+fn address<'b, 'v>(address: Address) -> CowVal<'b, 'v> {
+    octets(Octets::Address(address))
+}
+
+fn amount<'b, 'v>(amount: U256) -> CowVal<'b, 'v> {
+    CowVal::owned(Amount(amount))
+}
+
+fn flag<'b, 'v>(flag: bool) -> CowVal<'b, 'v> {
+    CowVal::owned(CelBool::from(flag))
+}
+
+fn null<'b, 'v>() -> CowVal<'b, 'v> {
+    CowVal::owned(CelNull)
+}
+
+/// A count; those of the EVM fit.
+fn count<'b, 'v>(count: u64) -> CowVal<'b, 'v> {
+    CowVal::owned(CelInt::from(i64::try_from(count).unwrap_or(i64::MAX)))
+}
+
+fn selector<'b, 'v>(input: &Bytes) -> CowVal<'b, 'v> {
+    let selector = input.get(..4).and_then(|bytes| bytes.try_into().ok());
+    selector.map_or_else(null, |selector| octets(Octets::Selector(selector)))
+}
+
+/// The kinds of call by the names of their opcodes.
+pub(super) const KINDS: [(&str, FrameKind); 6] = [
+    ("call", FrameKind::Call),
+    ("callcode", FrameKind::CallCode),
+    ("delegatecall", FrameKind::DelegateCall),
+    ("staticcall", FrameKind::StaticCall),
+    ("create", FrameKind::Create),
+    ("create2", FrameKind::Create2),
+];
+
+fn kind(wanted: FrameKind) -> &'static str {
+    KINDS.iter().find(|(_, kind)| *kind == wanted).map_or("call", |(name, _)| *name)
+}
+
+impl<'e> Row<'e> {
+    fn record(&self) -> Record {
+        match self {
+            Self::Tx(_) => Record::Tx,
+            Self::Block(_) => Record::Block,
+            Self::Protocol(..) => Record::Protocol,
+            Self::Call(..) => Record::Call,
+            Self::Log(..) => Record::Log,
+            Self::Transfer(_) => Record::Transfer,
+            Self::Change(..) => Record::Change,
+        }
+    }
+
+    fn field<'b, 'v>(&'b self, name: &str) -> Option<CowVal<'b, 'v>>
+    where
+        Self: 'v,
+        'e: 'v,
+    {
+        match self {
+            Self::Tx(execution) => tx_field(execution, name),
+            Self::Block(execution) => match name {
+                "number" => Some(count(execution.tx.block.number)),
+                "timestamp" => Some(count(execution.timestamp_s)),
+                _ => None,
+            },
+            Self::Protocol(id, contracts) => match name {
+                "name" => Some(CowVal::owned(CelString::from(*id))),
+                "contracts" => Some(CowVal::Borrowed(*contracts)),
+                _ => None,
+            },
+            Self::Call(frame, protected) => call_field(frame, *protected, name),
+            Self::Log(log, protected) => log_field(log, *protected, name),
+            Self::Transfer(moved) => match name {
+                "asset" => Some(address(match moved.asset {
+                    Asset::Native => Address::ZERO,
+                    Asset::Token(token) => token,
+                })),
+                "native" => Some(flag(moved.asset == Asset::Native)),
+                "from" => Some(address(moved.from)),
+                "to" => Some(address(moved.to)),
+                "amount" => Some(amount(moved.amount_raw)),
+                _ => None,
+            },
+            Self::Change(change, protected) => match name {
+                "address" => Some(address(change.address)),
+                "protected" => Some(flag(*protected)),
+                "slot" => Some(octets(Octets::Word(change.slot.into()))),
+                "before" => Some(amount(change.before)),
+                "after" => Some(amount(change.after)),
+                _ => None,
+            },
+        }
+    }
+}
+
+fn tx_field<'b, 'v>(execution: &Execution, name: &str) -> Option<CowVal<'b, 'v>> {
+    let transaction = &execution.transaction;
+    Some(match name {
+        "hash" => octets(Octets::Word(execution.tx.hash)),
+        "from" => address(transaction.from),
+        "to" => transaction.to.map_or_else(null, address),
+        "value" => amount(transaction.value_wei),
+        "selector" if transaction.to.is_some() => selector(&transaction.input),
+        "selector" => null(),
+        "input" => octets(Octets::Data(transaction.input.clone())),
+        "gas_used" => count(execution.gas_used),
+        "success" => flag(execution.status.is_success()),
+        _ => return None,
+    })
+}
+
+fn call_field<'b, 'v>(frame: &Frame, protected: bool, name: &str) -> Option<CowVal<'b, 'v>> {
+    Some(match name {
+        "caller" => address(frame.caller),
+        "address" => address(frame.address),
+        "code" => address(frame.code_address),
+        "selector" => frame.selector().map_or_else(null, |found| octets(Octets::Selector(found))),
+        "input" => octets(Octets::Data(frame.input.clone())),
+        "output" => octets(Octets::Data(frame.output.clone())),
+        "value" => amount(frame.value_wei),
+        "depth" => count(frame.depth.into()),
+        "kind" => CowVal::owned(CelString::from(kind(frame.kind))),
+        "static" => flag(frame.kind == FrameKind::StaticCall),
+        "reverted" => flag(frame.reverted),
+        "protected" => flag(protected),
+        _ => return None,
+    })
+}
+
+fn log_field<'b, 'v>(log: &Log, protected: bool, name: &str) -> Option<CowVal<'b, 'v>> {
+    Some(match name {
+        "address" => address(log.address),
+        "protected" => flag(protected),
+        "topic0" => log.topics.first().map_or_else(null, |topic| octets(Octets::Word(*topic))),
+        "topics" => {
+            let topics = log.topics.iter().map(|topic| Box::new(Octets::Word(*topic)) as Box<dyn Val + 'v>);
+            CowVal::owned(types::CelList::from(topics.collect::<Vec<_>>()))
+        }
+        "data" => octets(Octets::Data(log.data.clone())),
+        _ => return None,
+    })
+}
+
+impl Val for Row<'_> {
+    fn get_type(&self) -> &Type {
+        &RECORD_TYPE
+    }
+
+    fn cel_type() -> &'static Type {
+        &RECORD_TYPE
+    }
+
+    fn as_indexer<'b, 'v>(&'b self) -> Option<&'b (dyn Indexer + 'v)>
+    where
+        Self: 'v,
+    {
+        Some(self)
+    }
+
+    fn clone_as_boxed<'v>(&self) -> Box<dyn Val + 'v>
+    where
+        Self: 'v,
+    {
+        Box::new(*self)
+    }
+}
+
+impl<'e> Indexer for Row<'e> {
+    fn get<'b, 'v>(&'b self, key: &dyn Val) -> Result<CowVal<'b, 'v>, ExecutionError>
+    where
+        Self: 'v,
+    {
+        let name = key.downcast_ref::<CelString<'_>>().map_or("", |name| name.inner());
+        self.field(name).ok_or_else(|| {
+            let record = self.record();
+            ExecutionError::no_such_key(&format!("'{name}' of {}", record.name()))
+        })
+    }
+
+    fn steal<'v>(self: Box<Self>, key: &dyn Val) -> Result<Box<dyn Val + 'v>, ExecutionError>
+    where
+        Self: 'v,
+    {
+        self.get(key).map(CowVal::into_owned)
+    }
+}
+
+/// A list of an execution. Walking it is counted.
+#[derive(Debug)]
+pub(super) struct Items<T> {
+    items: Vec<T>,
+    budget: Arc<Budget>,
+}
+
+impl<T: Val> Val for Items<T> {
+    fn get_type(&self) -> &Type {
+        &LIST_TYPE
+    }
+
+    fn cel_type() -> &'static Type {
+        &LIST_TYPE
+    }
+
+    fn as_container(&self) -> Option<&dyn Container> {
+        Some(self)
+    }
+
+    fn as_indexer<'b, 'v>(&'b self) -> Option<&'b (dyn Indexer + 'v)>
+    where
+        Self: 'v,
+    {
+        Some(self)
+    }
+
+    fn as_iterable<'b, 'v>(&'b self) -> Option<&'b (dyn Iterable + 'v)>
+    where
+        Self: 'v,
+    {
+        Some(self)
+    }
+
+    fn as_sizer(&self) -> Option<&dyn Sizer> {
+        Some(self)
+    }
+
+    fn clone_as_boxed<'v>(&self) -> Box<dyn Val + 'v>
+    where
+        Self: 'v,
+    {
+        let items = self.items.iter().map(Val::clone_as_boxed).collect::<Vec<_>>();
+        Box::new(types::CelList::from(items))
+    }
+}
+
+impl<T: Val> Container for Items<T> {
+    fn contains(&self, value: &dyn Val) -> Result<bool, ExecutionError> {
+        Ok(self.items.iter().any(|item| self.budget.take() && item.equals(value)))
+    }
+}
+
+impl<T: Val> Sizer for Items<T> {
+    fn size(&self) -> CelInt {
+        CelInt::from(i64::try_from(self.items.len()).unwrap_or(i64::MAX))
+    }
+}
+
+impl<T: Val> Indexer for Items<T> {
+    fn get<'b, 'v>(&'b self, key: &dyn Val) -> Result<CowVal<'b, 'v>, ExecutionError>
+    where
+        Self: 'v,
+    {
+        let index = super::values::natural(key).and_then(|index| usize::try_from(index).ok());
+        let item = index.and_then(|index| self.items.get(index));
+        item.map(|item| CowVal::Borrowed(item as &'b (dyn Val + 'v)))
+            .ok_or_else(|| ExecutionError::function_error("_[_]", "the list has no element at this place"))
+    }
+
+    fn steal<'v>(self: Box<Self>, key: &dyn Val) -> Result<Box<dyn Val + 'v>, ExecutionError>
+    where
+        Self: 'v,
+    {
+        self.get(key).map(CowVal::into_owned)
+    }
+}
+
+impl<T: Val> Iterable for Items<T> {
+    fn iter<'b, 'v>(&'b self) -> Box<dyn Walk<'b, 'v> + 'b>
+    where
+        Self: 'v,
+    {
+        Box::new(Steps { items: self.items.iter(), budget: &self.budget })
+    }
+}
+
+struct Steps<'b, T> {
+    items: std::slice::Iter<'b, T>,
+    budget: &'b Budget,
+}
+
+impl<'b, 'v, T: Val + 'v> Walk<'b, 'v> for Steps<'b, T> {
+    fn next(&mut self) -> Option<&'b (dyn Val + 'v)> {
+        if !self.budget.take() {
+            return None;
+        }
+        self.items.next().map(|item| item as &'b (dyn Val + 'v))
+    }
+}
+
+/// Everything rules can see of one execution; lists are made when a rule first asks for them.
+#[derive(Debug)]
+pub(super) struct Facts<'e> {
+    execution: &'e Execution,
+    protocol: &'e Protocol,
+    budget: Arc<Budget>,
+    calls: OnceLock<Items<Row<'e>>>,
+    logs: OnceLock<Items<Row<'e>>>,
+    transfers: OnceLock<Items<Row<'e>>>,
+    changes: OnceLock<Items<Row<'e>>>,
+    created: OnceLock<Items<Octets>>,
+    contracts: OnceLock<Items<Octets>>,
+}
+
+impl<'e> Facts<'e> {
+    pub(super) fn new(protocol: &'e Protocol, execution: &'e Execution) -> Self {
+        Self {
+            execution,
+            protocol,
+            budget: Arc::default(),
+            calls: OnceLock::new(),
+            logs: OnceLock::new(),
+            transfers: OnceLock::new(),
+            changes: OnceLock::new(),
+            created: OnceLock::new(),
+            contracts: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// True where logs and storage changes are not known, so that their absence says nothing.
+    pub(super) fn knows_calls_only(&self) -> bool {
+        !self.execution.detail.knows_logs()
+    }
+
+    /// The list that was cut, with its true length.
+    pub(super) fn cut(execution: &Execution) -> Option<(&'static str, usize)> {
+        let lists = [
+            ("calls", execution.frames.len()),
+            ("logs", execution.logs.len()),
+            ("transfers", execution.transfers.len()),
+            ("changes", execution.storage_changes.len()),
+            ("created", execution.creations.len()),
+        ];
+        lists.into_iter().find(|(_, length)| *length > LIST_MAX)
+    }
+
+    fn list<T>(&self, items: impl Iterator<Item = T>) -> Items<T> {
+        Items { items: items.take(LIST_MAX).collect(), budget: Arc::clone(&self.budget) }
+    }
+
+    fn contracts(&self) -> &Items<Octets> {
+        self.contracts.get_or_init(|| {
+            self.list(self.protocol.contracts.iter().map(|contract| Octets::Address(contract.address)))
+        })
+    }
+
+    fn calls(&self) -> &Items<Row<'e>> {
+        let row = |frame: &'e Frame| Row::Call(frame, self.protocol.protects(frame.address));
+        self.calls.get_or_init(|| self.list(self.execution.frames.iter().map(row)))
+    }
+
+    fn logs(&self) -> &Items<Row<'e>> {
+        let row = |log: &'e Log| Row::Log(log, self.protocol.protects(log.address));
+        self.logs.get_or_init(|| self.list(self.execution.logs.iter().map(row)))
+    }
+
+    fn changes(&self) -> &Items<Row<'e>> {
+        let row = |change: &'e StorageChange| Row::Change(change, self.protocol.protects(change.address));
+        self.changes.get_or_init(|| self.list(self.execution.storage_changes.iter().map(row)))
+    }
+}
+
+/// The variables of one rule: the facts, and the literals of the rule that were turned into values at load.
+#[derive(Debug)]
+pub(super) struct Scope<'s, 'e> {
+    pub(super) facts: &'s Facts<'e>,
+    pub(super) constants: &'s [Constant],
+}
+
+impl VariableResolver for Scope<'_, '_> {
+    fn resolve<'b>(&'b self, name: &str) -> Option<CowVal<'b, 'b>> {
+        if let Some(constant) = Constant::find(self.constants, name) {
+            return Some(CowVal::Borrowed(constant.value()));
+        }
+        let facts = self.facts;
+        Some(match Variable::named(name)? {
+            Variable::Tx => CowVal::owned(Row::Tx(facts.execution)),
+            Variable::Block => CowVal::owned(Row::Block(facts.execution)),
+            Variable::Protocol => {
+                CowVal::owned(Row::Protocol(facts.protocol.id.0.as_str(), facts.contracts()))
+            }
+            Variable::Calls => CowVal::Borrowed(facts.calls()),
+            Variable::Logs => CowVal::Borrowed(facts.logs()),
+            Variable::Transfers => CowVal::Borrowed(
+                facts
+                    .transfers
+                    .get_or_init(|| facts.list(facts.execution.transfers.iter().map(Row::Transfer))),
+            ),
+            Variable::Changes => CowVal::Borrowed(facts.changes()),
+            Variable::Created => CowVal::Borrowed(facts.created.get_or_init(|| {
+                let created = facts.execution.creations.iter();
+                facts.list(created.map(|creation| Octets::Address(creation.address)))
+            })),
+        })
+    }
+}
