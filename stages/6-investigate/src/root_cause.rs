@@ -343,6 +343,21 @@ mod tests {
         );
     }
 
+    /// A rule explains itself, after whatever shows the mechanism.
+    #[test]
+    fn a_rule_speaks_in_the_words_of_who_wrote_it() {
+        let execution = attack();
+        let evidence = Evidence::Rule {
+            rule: "upgraded".to_owned(),
+            title: "The code changed".to_owned(),
+            explanation: "the proxy runs another contract from now on".to_owned(),
+        };
+        let findings = [finding(&execution, AttackClass::UserRule, 900, evidence)];
+        let cause = root_cause(&findings, &[execution], &Interfaces::standard(), &labels());
+        assert_eq!(cause.classes, [AttackClass::UserRule]);
+        assert_eq!(cause.summary, "rule upgraded holds: the proxy runs another contract from now on.");
+    }
+
     #[test]
     fn no_cause_is_invented() {
         let cause = root_cause(&[], &[attack()], &Interfaces::standard(), &labels());

@@ -7,7 +7,7 @@
 use super::fault::Mistake;
 use super::values::{Amount, Octets};
 use alloy_primitives::{Address, B256, Bytes, Selector, U256, hex, keccak256};
-use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
+use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators};
 use cel::common::value::Val;
 use cordon_model::units::parse_wad;
 
@@ -44,7 +44,6 @@ pub(super) fn lift(expression: &mut IdedExpr) -> Result<Vec<Constant>, Mistake> 
 }
 
 fn visit(node: &mut IdedExpr, constants: &mut Vec<Constant>) -> Result<(), Mistake> {
-    let id = node.id;
     if let Some(constant) = constant(node)? {
         node.expr = Expr::Ident(format!("{PREFIX}{}", constants.len()));
         constants.push(constant);
@@ -70,16 +69,9 @@ fn visit(node: &mut IdedExpr, constants: &mut Vec<Constant>) -> Result<(), Mista
             parts.into_iter().try_for_each(|part| visit(part, constants))
         }
         Expr::List(list) => list.elements.iter_mut().try_for_each(|element| visit(element, constants)),
-        Expr::Map(map) => map.entries.iter_mut().try_for_each(|entry| match &mut entry.expr {
-            EntryExpr::MapEntry(entry) => {
-                visit(&mut entry.key, constants)?;
-                visit(&mut entry.value, constants)
-            }
-            EntryExpr::StructField(field) => visit(&mut field.value, constants),
-        }),
         Expr::Select(select) => visit(&mut select.operand, constants),
-        Expr::Struct(_) => Err(Mistake::at(id, "rules have no messages")),
-        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => Ok(()),
+        // The checker refuses what is neither of these.
+        Expr::Map(_) | Expr::Struct(_) | Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => Ok(()),
     }
 }
 

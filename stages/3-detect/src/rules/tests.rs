@@ -125,6 +125,7 @@ fn wrong_rules_are_refused_with_the_column() {
             24,
             "'arg' takes (a call, a number), found (a transfer, a number)",
         ),
+        ("{'a': 1}.all(k, k == 'a')", 1, "rules have no maps"),
         ("tx.value > 1.5", 12, "rules have no broken numbers"),
         ("calls.exists(c, frobnicate(c))", 27, "'frobnicate' does not take (a call)"),
         ("calls.exists(c, c)", 13, "expected a yes or no on each side"),

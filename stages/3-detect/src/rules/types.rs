@@ -7,7 +7,7 @@
 use super::fault::Mistake;
 use super::functions::FUNCTIONS;
 use super::literals::Constant;
-use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
+use cel::common::ast::{CallExpr, ComprehensionExpr, Expr, IdedExpr, LiteralValue, operators};
 
 /// Most loops in one another. Two lists can be compared, and a third looked up.
 const LOOPS_MAX: usize = 3;
@@ -251,15 +251,8 @@ impl Checker<'_> {
                 }
                 Ok(of.unwrap_or(Type::ANY).listed())
             }
-            Expr::Map(map) => {
-                for entry in &map.entries {
-                    if let EntryExpr::MapEntry(entry) = &entry.expr {
-                        self.infer(&entry.key)?;
-                        self.infer(&entry.value)?;
-                    }
-                }
-                Ok(Type::ANY)
-            }
+            // A map of CEL is walked in an order that differs from run to run.
+            Expr::Map(_) => Err(Mistake::at(node.id, "rules have no maps")),
             Expr::Struct(_) | Expr::Unspecified => Err(Mistake::at(node.id, "this is not an expression")),
         }
     }
