@@ -21,7 +21,7 @@ fn good_rules_are_counted() {
     let output = cordon(folder.path(), &["check"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(said.contains("4 detector(s), 1 rule(s)"), "{said}");
+    assert!(said.contains(" detector(s), 1 rule(s),"), "{said}");
 }
 
 #[test]
