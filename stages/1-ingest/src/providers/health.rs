@@ -149,9 +149,14 @@ impl Health {
         let latency_ms = latency_ms.max(LATENCY_FLOOR_MS).checked_next_power_of_two().unwrap_or(u64::MAX);
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         let failing_ms = limit_ms.saturating_mul(self.failures_permille) / FAILED_PERMILLE;
-        let lag = newest.zip(self.head).map_or(0, |(newest, head)| newest.saturating_sub(head));
-        let lag_ms = lag.saturating_sub(LAG_TOLERATED_BLOCKS).saturating_mul(LAG_COST_MS);
+        let lag_ms = self.lag_blocks(newest).saturating_mul(LAG_COST_MS);
         latency_ms.saturating_add(failing_ms).saturating_add(lag_ms)
+    }
+
+    /// Blocks that it lacks of what others have, beyond what is no lag.
+    pub(crate) fn lag_blocks(&self, newest: Option<u64>) -> u64 {
+        let lag = newest.zip(self.head).map_or(0, |(newest, head)| newest.saturating_sub(head));
+        lag.saturating_sub(LAG_TOLERATED_BLOCKS)
     }
 
     /// The latency that 95 of 100 answers stay below; `None` while there are too few.
@@ -231,6 +236,10 @@ mod tests {
         assert!(cost(&failing) < cost(&lagging), "four blocks of lag");
         lagging.saw_head(99);
         assert_eq!(cost(&lagging), cost(&fast), "one block is no lag");
+        assert_eq!(
+            (lagging.lag_blocks(Some(100)), lagging.lag_blocks(Some(102)), lagging.lag_blocks(None)),
+            (0, 2, 0)
+        );
     }
 
     #[test]

@@ -183,6 +183,10 @@ impl Member {
         self.state().health.quantile()
     }
 
+    pub(crate) fn lags(&self, newest: Option<u64>) -> bool {
+        self.state().health.lag_blocks(newest) > 0
+    }
+
     /// Asks, once the budget and its own wishes allow it; `newest` is the newest block that another node named.
     pub(crate) async fn ask(
         self: Arc<Self>,

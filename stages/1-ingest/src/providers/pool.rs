@@ -152,7 +152,7 @@ impl Pool {
         ranked.into_iter().map(|(_, member)| Arc::clone(member)).collect()
     }
 
-    /// The best node, the next one where it fails, a second one where it is slow.
+    /// The best node, the next one where it fails, a second one where it is slow and another one is as far as it.
     async fn read(&self, packet: RequestPacket) -> Result<Answered, TransportError> {
         let mut waiting = self.ranked(&packet);
         let Some(first) = waiting.pop_front() else { return Err(self.nobody()) };
@@ -178,8 +178,11 @@ impl Pool {
                     }
                 }
                 () = &mut patience, if may_hedge && !waiting.is_empty() => {
-                    may_hedge = self.take();
-                    if may_hedge && let Some(next) = waiting.pop_front() {
+                    // One that lags is quick to say that there is nothing new.
+                    let newest = self.newest();
+                    let abreast = waiting.iter().position(|member| !member.lags(newest));
+                    may_hedge = abreast.is_some() && self.take();
+                    if may_hedge && let Some(next) = abreast.and_then(|at| waiting.remove(at)) {
                         asked.push(self.ask(next, &packet, Role::Hedge));
                         patience.as_mut().reset(tokio::time::Instant::now() + delay);
                     }
