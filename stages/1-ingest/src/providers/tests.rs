@@ -1,7 +1,7 @@
 //! Pools of nodes of which one or more go wrong: nothing may be lost, repeated or taken out of order.
 
 use super::*;
-use crate::conformance::{CHAIN, TestChain, empty_cursor, follow, reorg};
+use crate::conformance::{CHAIN, TestChain, empty_cursor, follow, reorg, reorg_within};
 use crate::fixture::{Fault, FaultyNode, SocketNode};
 use crate::source::ChainSource as _;
 use crate::sources::json_rpc::{Config, StartAt};
@@ -105,7 +105,7 @@ async fn a_node_that_lags_is_no_reorganisation() {
     let chain = TestChain::filled(10);
     let (bad, good) = (FaultyNode::serve(&chain, Fault::Lags(3)).await, healthy(&chain).await);
     let mut connected = pool(&[&bad, &good]).await;
-    reorg(&mut connected.source, &chain).await;
+    reorg_within(&mut connected.source, &chain, Duration::from_secs(20)).await;
     // The other way round: all was judged, and then only the node that lags is left.
     let mut cursor = empty_cursor();
     follow(&mut connected.source, &mut cursor).await.unwrap();
