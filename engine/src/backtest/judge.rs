@@ -4,15 +4,15 @@
 //! the verdict with its reason.
 
 use crate::error::EngineError;
-use alloy_primitives::{Address, B256, keccak256};
+use alloy_primitives::map::AddressSet;
+use alloy_primitives::{B256, keccak256};
 use cordon_decide::Policy;
-use cordon_detect::{DetectorConfig, DetectorSet, anyone};
+use cordon_detect::{DetectorConfig, DetectorSet, anyone, public_contracts};
 use cordon_ingest::{Recorded, read_recording};
 use cordon_model::execution::Execution;
 use cordon_model::finding::Finding;
 use cordon_model::units::{BlockRef, ChainId, TxRef};
 use cordon_replay::{Watch, no_views, read_call_tree, replay_witness};
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// What one file came to.
@@ -51,7 +51,7 @@ impl Judge {
     pub(super) fn file(&self, path: &Path, is_attack: bool) -> Verdict {
         match self.read(path, is_attack) {
             Ok(executions) => {
-                let public = called_by_several(&executions);
+                let public = public_contracts(&executions);
                 let judge = |execution| self.judge(execution, &public);
                 let transactions = executions.iter().map(judge).collect();
                 Verdict { transactions, unjudged: None }
@@ -80,9 +80,8 @@ impl Judge {
         }
     }
 
-    fn judge(&self, execution: &Execution, public: &BTreeSet<Address>) -> Judged {
-        let protected = anyone(execution, |address| public.contains(&address));
-        let findings = self.detectors.inspect_for(&protected, execution);
+    fn judge(&self, execution: &Execution, public: &AddressSet) -> Judged {
+        let findings = self.detectors.inspect_for(&anyone(execution, public), execution);
         Judged {
             tx: execution.tx.hash,
             is_call: execution.frames.len() > 1 || !execution.transaction.input.is_empty(),
@@ -92,17 +91,6 @@ impl Judge {
             findings,
         }
     }
-}
-
-/// Contracts that at least two senders call in the same block. A contract of the sender's own has no other callers.
-fn called_by_several(executions: &[Execution]) -> BTreeSet<Address> {
-    let mut senders: BTreeMap<Address, BTreeSet<Address>> = BTreeMap::new();
-    for transaction in executions.iter().map(|execution| &execution.transaction) {
-        if let Some(to) = transaction.to {
-            senders.entry(to).or_default().insert(transaction.from);
-        }
-    }
-    senders.into_iter().filter(|(_, senders)| senders.len() > 1).map(|(to, _)| to).collect()
 }
 
 /// What is known of where an archived transaction was mined: its hash, where the file is named by it. Otherwise the text

@@ -10,18 +10,32 @@
 
 use crate::parties::SendersSide;
 use alloy_primitives::Address;
+use alloy_primitives::map::AddressSet;
 use cordon_model::execution::Execution;
 use cordon_model::protocol::{ProtectedContract, Protocol};
 use cordon_model::units::ProtocolId;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Accounts that one transaction's protocol may have. A transaction that touches more is judged by those with the lowest
 /// addresses, which is as good a choice as any; 30 million gas suffice for about 10,000 cold accounts (EIP-2929).
 const ACCOUNTS_MAX: usize = 4_096;
 
-/// Everybody whom the transaction touched, but the sender's side. A contract that is `public` is nobody's own.
+/// Contracts that at least two senders call first in these transactions of one block. A contract of somebody's own has no
+/// other callers.
 #[must_use]
-pub fn anyone(execution: &Execution, is_public: impl Fn(Address) -> bool) -> Protocol {
+pub fn public_contracts(block: &[Execution]) -> AddressSet {
+    let mut callers: BTreeMap<Address, BTreeSet<Address>> = BTreeMap::new();
+    for transaction in block.iter().map(|execution| &execution.transaction) {
+        if let Some(to) = transaction.to {
+            callers.entry(to).or_default().insert(transaction.from);
+        }
+    }
+    callers.into_iter().filter(|(_, callers)| callers.len() > 1).map(|(to, _)| to).collect()
+}
+
+/// Everybody whom the transaction touched, but the sender's side. A `public` contract is nobody's own.
+#[must_use]
+pub fn anyone(execution: &Execution, public: &AddressSet) -> Protocol {
     let mut protocol = Protocol {
         id: ProtocolId("anyone".to_owned()),
         chain_id: execution.tx.chain_id,
@@ -32,7 +46,7 @@ pub fn anyone(execution: &Execution, is_public: impl Fn(Address) -> bool) -> Pro
         capabilities: Vec::new(),
     };
     let contract = |address: Address| ProtectedContract { address, name: address.to_string() };
-    let first = execution.transaction.to.filter(|first| is_public(*first));
+    let first = execution.transaction.to.filter(|first| public.contains(first));
     protocol.contracts.extend(first.map(contract));
     let side = SendersSide::of(&protocol, execution);
     let called = execution.frames.iter().filter(|frame| !frame.reverted && !frame.precompile);
@@ -56,11 +70,19 @@ mod tests {
         script.call(LENDING_VAULT, 1, |script| script.transfer(USD, BOB, CHILD, wad(1)));
         script.reverted(COLLATERAL_VAULT, 1, |_| {});
         let execution = script.finish(&[]);
-        let protocol = anyone(&execution, |_| false);
+        let protocol = anyone(&execution, &AddressSet::default());
         let protects = |account| protocol.protects(account);
         assert!([LENDING_VAULT, USD_TOKEN, BOB].into_iter().all(protects));
         assert!(![ALICE, CONTROLLER, CHILD, COLLATERAL_VAULT, Address::ZERO].into_iter().any(protects));
-        let public = anyone(&execution, |account| account == CONTROLLER);
+        let public = anyone(&execution, &[CONTROLLER].into_iter().collect());
         assert!(public.protects(CONTROLLER) && !public.protects(ALICE));
+    }
+
+    #[test]
+    fn a_contract_is_public_where_several_senders_call_it() {
+        let sent = |from, to| Script::new(World::new(), from, to).finish(&[]);
+        let block = [sent(ALICE, CONTROLLER), sent(BOB, CONTROLLER), sent(BOB, CHILD), sent(BOB, CHILD)];
+        assert_eq!(public_contracts(&block), [CONTROLLER].into_iter().collect::<AddressSet>());
+        assert_eq!(public_contracts(&block[1..]), AddressSet::default());
     }
 }

@@ -6,7 +6,7 @@
 
 use alloy_primitives::Address;
 use cordon_model::execution::{Execution, Frame, FrameKind, ViewCall};
-use cordon_model::finding::Finding;
+use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::protocol::{Price, Protocol};
 use cordon_model::units::{Asset, ProtocolId, TxRef};
 use std::fmt::Debug;
@@ -34,6 +34,32 @@ pub trait Detector: Send + Sync + Debug {
     fn gaps(&self, protocol: &Protocol, execution: &Execution) -> Vec<String> {
         let _ = (protocol, execution);
         Vec::new()
+    }
+}
+
+/// What a detector says of a transaction. All else that a finding holds follows from who says it, and of what.
+#[derive(Debug)]
+pub(crate) struct Statement {
+    pub(crate) class: AttackClass,
+    pub(crate) contract: Address,
+    pub(crate) score: Score,
+    pub(crate) evidence: Evidence,
+}
+
+impl Statement {
+    pub(crate) fn by(self, detector: &str, protocol: &Protocol, execution: &Execution) -> Finding {
+        let Self { class, contract, score, evidence } = self;
+        Finding {
+            id: Finding::derive_id(detector, protocol.chain_id, contract, &execution.tx),
+            detector: detector.to_owned(),
+            class,
+            protocol: protocol.id.clone(),
+            contract,
+            tx: execution.tx,
+            score,
+            evidence,
+            suspects: suspects(protocol, execution),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ mod valuation;
 #[cfg(test)]
 mod testing;
 
-pub use anyone::anyone;
+pub use anyone::{anyone, public_contracts};
 pub use detector::{Detector, Gap};
 pub use detectors::value_loss::loss_wad;
 pub use detectors::{ConfigError, DetectorConfig};

@@ -3,7 +3,7 @@
 //! In: a protocol and an execution. Out: the sender's side, and net flows per account. Must never: take value for an
 //! argument. Sides follow from who sent, who was called first and who created whom.
 
-use crate::detector::is_named;
+use crate::detector::{enters_from_outside, is_named};
 use alloy_primitives::map::AddressSet;
 use alloy_primitives::{Address, B256, I256, U256, b256};
 use cordon_model::execution::{Execution, Frame, FrameKind};
@@ -47,6 +47,17 @@ impl SendersSide {
 
     pub(crate) fn has(&self, address: Address) -> bool {
         self.0.contains(&address)
+    }
+
+    /// Its calls of protected contracts that may change something, in order.
+    pub(crate) fn entries<'a>(
+        &'a self,
+        protocol: &'a Protocol,
+        execution: &'a Execution,
+    ) -> impl Iterator<Item = &'a Frame> {
+        execution.frames.iter().filter(|frame| {
+            frame.kind == FrameKind::Call && self.has(frame.caller) && enters_from_outside(protocol, frame)
+        })
     }
 }
 

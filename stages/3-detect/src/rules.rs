@@ -21,7 +21,7 @@ mod values;
 pub use fault::RuleError;
 pub use file::{RULE_FILE_BYTES_MAX, RuleSet};
 
-use crate::detector::{Detector, suspects};
+use crate::detector::{Detector, Statement};
 use crate::detectors::ConfigError;
 use alloy_primitives::Address;
 use cel::{Context, Env, Value};
@@ -149,23 +149,19 @@ impl Detector for UserRules {
 }
 
 fn finding(rule: &Rule, protocol: &Protocol, execution: &Execution) -> Finding {
-    let contract = concerned(protocol, execution);
-    let voice = format!("rules/{}", rule.id);
-    Finding {
-        id: Finding::derive_id(&voice, execution.tx.chain_id, contract, &execution.tx),
-        detector: "rules".to_owned(),
+    let statement = Statement {
         class: AttackClass::UserRule,
-        protocol: protocol.id.clone(),
-        contract,
-        tx: execution.tx,
+        contract: concerned(protocol, execution),
         score: rule.score,
         evidence: Evidence::Rule {
             rule: rule.id.clone(),
             title: rule.title.clone(),
             explanation: rule.explanation.clone(),
         },
-        suspects: suspects(protocol, execution),
-    }
+    };
+    // Each rule has findings of its own; of all of them together one detector speaks.
+    let finding = statement.by(&format!("rules/{}", rule.id), protocol, execution);
+    Finding { detector: "rules".to_owned(), ..finding }
 }
 
 /// The protected contract that the transaction reaches first; a rule speaks of the transaction as a whole.

@@ -13,7 +13,7 @@
 //! FC 2021). Limits: loans that are repaid from another account than the one they went to outside the sender's side,
 //! and those of a lender that is the protocol itself where nothing else of the protocol was called.
 
-use crate::detector::{Detector, enters_from_outside, suspects};
+use crate::detector::{Detector, Statement};
 use crate::parties::SendersSide;
 use alloy_primitives::{Address, U256};
 use cordon_model::execution::{Execution, Frame, FrameKind};
@@ -75,6 +75,13 @@ struct Loan {
     to_seq: u32,
 }
 
+impl Loan {
+    /// True where the call is how the loan was taken or given back, and no use of what was lent.
+    fn is_made_by(&self, frame: &Frame) -> bool {
+        frame.address == self.lender || self.asset == Asset::Token(frame.address)
+    }
+}
+
 impl Detector for FlashLoan {
     fn name(&self) -> &'static str {
         "flash-loan"
@@ -90,34 +97,30 @@ impl Detector for FlashLoan {
         let under_loan = loans.iter().filter_map(|loan| {
             let within = |seq: u32| (loan.from_seq..=loan.to_seq).contains(&seq);
             let called_back = callbacks.iter().any(|(enter, exit)| within(*exit) || within(*enter));
-            let used: Vec<&Frame> = execution
-                .frames
-                .iter()
-                .filter(|frame| within(frame.enter_seq) && is_use(protocol, &side, loan, frame))
-                .collect();
+            let entries = side.entries(protocol, execution);
+            let used: Vec<&Frame> =
+                entries.filter(|frame| within(frame.enter_seq) && !loan.is_made_by(frame)).collect();
             let first = used.first()?;
             called_back.then_some((used.len(), first.address, *loan))
         });
         // The one under which most was done; of equals the first.
         let best = under_loan.reduce(|best, next| if next.0 > best.0 { next } else { best });
         let Some((calls, contract, loan)) = best else { return Vec::new() };
-        vec![Finding {
-            id: Finding::derive_id(self.name(), protocol.chain_id, contract, &execution.tx),
-            detector: self.name().to_owned(),
-            class: AttackClass::FlashLoan,
-            protocol: protocol.id.clone(),
-            contract,
-            tx: execution.tx,
-            score: SCORE,
-            suspects: suspects(protocol, execution),
-            evidence: Evidence::FlashLoan {
-                lender: loan.lender,
-                asset: loan.asset,
-                amount_raw: loan.amount_raw,
-                repaid_raw: loan.repaid_raw,
-                calls: u32::try_from(calls).unwrap_or(u32::MAX),
-            },
-        }]
+        vec![
+            Statement {
+                class: AttackClass::FlashLoan,
+                contract,
+                score: SCORE,
+                evidence: Evidence::FlashLoan {
+                    lender: loan.lender,
+                    asset: loan.asset,
+                    amount_raw: loan.amount_raw,
+                    repaid_raw: loan.repaid_raw,
+                    calls: u32::try_from(calls).unwrap_or(u32::MAX),
+                },
+            }
+            .by(self.name(), protocol, execution),
+        ]
     }
 }
 
@@ -162,16 +165,6 @@ fn callbacks(side: &SendersSide, frames: &[Frame]) -> Vec<(u32, u32)> {
         is_call && side.has(frame.address) && !side.has(frame.caller)
     });
     back.map(|frame| (frame.enter_seq, frame.exit_seq)).collect()
-}
-
-/// True where the call uses the protocol: it may change something, and is not how the loan itself was taken or given
-/// back.
-fn is_use(protocol: &Protocol, side: &SendersSide, loan: &Loan, frame: &Frame) -> bool {
-    let of_the_loan = frame.address == loan.lender || loan.asset == Asset::Token(frame.address);
-    frame.kind == FrameKind::Call
-        && side.has(frame.caller)
-        && enters_from_outside(protocol, frame)
-        && !of_the_loan
 }
 
 #[cfg(test)]

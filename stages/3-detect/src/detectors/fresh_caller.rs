@@ -8,10 +8,10 @@
 //! construction, LookAhead 2024). Users come with accounts that exist. Limits: a contract that was created a block
 //! earlier is not seen here.
 
-use crate::detector::{Detector, enters_from_outside, suspects};
+use crate::detector::{Detector, Statement};
 use crate::parties::{SendersSide, is_creation};
 use alloy_primitives::map::AddressSet;
-use cordon_model::execution::{Execution, Frame, FrameKind};
+use cordon_model::execution::Execution;
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::protocol::Protocol;
 use serde::Deserialize;
@@ -46,25 +46,19 @@ impl Detector for FreshCaller {
         let created = execution.frames.iter().filter(|frame| is_creation(frame) && !frame.reverted);
         let fresh: AddressSet =
             created.map(|frame| frame.address).filter(|address| side.has(*address)).collect();
-        let is_call = |frame: &&Frame| frame.kind == FrameKind::Call && frame.selector().is_some();
-        let entry = execution
-            .frames
-            .iter()
-            .filter(is_call)
-            .find(|frame| fresh.contains(&frame.caller) && enters_from_outside(protocol, frame));
+        let mut entries = side.entries(protocol, execution);
+        let entry = entries.find(|frame| fresh.contains(&frame.caller) && frame.selector().is_some());
         let Some(entry) = entry else { return Vec::new() };
         let (caller, contract, function) = (entry.caller, entry.address, entry.selector());
-        vec![Finding {
-            id: Finding::derive_id(self.name(), protocol.chain_id, contract, &execution.tx),
-            detector: self.name().to_owned(),
-            class: AttackClass::ControlFlow,
-            protocol: protocol.id.clone(),
-            contract,
-            tx: execution.tx,
-            score: SCORE,
-            suspects: suspects(protocol, execution),
-            evidence: Evidence::FreshCaller { caller, contract, function },
-        }]
+        vec![
+            Statement {
+                class: AttackClass::ControlFlow,
+                contract,
+                score: SCORE,
+                evidence: Evidence::FreshCaller { caller, contract, function },
+            }
+            .by(self.name(), protocol, execution),
+        ]
     }
 }
 
@@ -73,6 +67,7 @@ mod tests {
     use super::*;
     use crate::testing::*;
     use alloy_primitives::Address;
+    use cordon_model::execution::FrameKind;
 
     fn judged(execution: &Execution) -> Vec<Finding> {
         FreshCallerConfig::default().build().inspect(&World::protocol(), execution)

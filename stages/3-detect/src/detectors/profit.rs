@@ -13,11 +13,11 @@
 //! not tokens (borrowing against collateral that stays where it is looks paid), and gains that go to an account outside
 //! the sender's side.
 
-use crate::detector::{Detector, enters_from_outside, suspects};
+use crate::detector::{Detector, Statement};
 use crate::detectors::ConfigError;
 use crate::parties::{NetFlows, SendersSide};
 use alloy_primitives::{Address, U256};
-use cordon_model::execution::{Execution, FrameKind};
+use cordon_model::execution::Execution;
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::protocol::Protocol;
 use cordon_model::units::{Asset, AssetDelta, parse_wad};
@@ -105,17 +105,15 @@ impl Detector for Profit {
         };
         let Some(contract) = at.or_else(|| called.contracts.first().copied()) else { return Vec::new() };
         [&mut gains, &mut paid, &mut losses].into_iter().for_each(|list| list.truncate(ASSETS_MAX));
-        vec![Finding {
-            id: Finding::derive_id(self.name(), protocol.chain_id, contract, &execution.tx),
-            detector: self.name().to_owned(),
-            class: AttackClass::ValueExtraction,
-            protocol: protocol.id.clone(),
-            contract,
-            tx: execution.tx,
-            score: SCORE,
-            suspects: suspects(protocol, execution),
-            evidence: Evidence::Profit { gains, paid, loser: at, losses },
-        }]
+        vec![
+            Statement {
+                class: AttackClass::ValueExtraction,
+                contract,
+                score: SCORE,
+                evidence: Evidence::Profit { gains, paid, loser: at, losses },
+            }
+            .by(self.name(), protocol, execution),
+        ]
     }
 }
 
@@ -139,12 +137,9 @@ struct Called {
 impl Called {
     fn of(protocol: &Protocol, side: &SendersSide, execution: &Execution) -> Self {
         let mut called = Self::default();
-        for frame in &execution.frames {
-            let is_call = frame.kind == FrameKind::Call && frame.selector().is_some();
-            if is_call && side.has(frame.caller) && enters_from_outside(protocol, frame) {
-                called.calls = called.calls.saturating_add(1);
-                called.contracts.insert(frame.address);
-            }
+        for frame in side.entries(protocol, execution).filter(|frame| frame.selector().is_some()) {
+            called.calls = called.calls.saturating_add(1);
+            called.contracts.insert(frame.address);
         }
         called
     }

@@ -22,7 +22,7 @@
 //! about a third reaches the policy's default for opening an incident alone; smaller ones confirm what others see. A rate that is
 //! moved over several transactions in small steps is not seen here.
 
-use crate::detector::{Detector, suspects};
+use crate::detector::{Detector, Statement};
 use crate::detectors::ConfigError;
 use crate::valuation::{Readings, balance_of, one_token_raw, rate_call, total_supply};
 use alloy_primitives::{Address, U256, U512};
@@ -133,23 +133,21 @@ impl RateJump {
         }
         let strength = Score::scaled(U256::from(jump_bps.0), U256::from(self.jump_full_bps.0));
         let above = u32::from(strength.0) * u32::from(SCORE_SPAN) / u32::from(Score::MAX.0);
-        Some(Finding {
-            id: Finding::derive_id(self.name(), protocol.chain_id, rate.vault, &execution.tx),
-            detector: self.name().to_owned(),
-            class: AttackClass::RateManipulation,
-            protocol: protocol.id.clone(),
-            contract: rate.vault,
-            tx: execution.tx,
-            score: Score(SCORE_MIN.saturating_add(u16::try_from(above).unwrap_or(0))),
-            evidence: Evidence::RateJump {
+        Some(
+            Statement {
+                class: AttackClass::RateManipulation,
                 contract: rate.vault,
-                underlying: rate.underlying,
-                before_raw,
-                extreme_raw,
-                jump_bps,
-            },
-            suspects: suspects(protocol, execution),
-        })
+                score: Score(SCORE_MIN.saturating_add(u16::try_from(above).unwrap_or(0))),
+                evidence: Evidence::RateJump {
+                    contract: rate.vault,
+                    underlying: rate.underlying,
+                    before_raw,
+                    extreme_raw,
+                    jump_bps,
+                },
+            }
+            .by(self.name(), protocol, execution),
+        )
     }
 }
 

@@ -33,7 +33,7 @@
 //! under the sender's side) has a score of 300, and a gap says what is not known: 7 of 93 archived attack transactions
 //! have it, and none of 6,015 ordinary ones.
 
-use crate::detector::{Detector, is_named, suspects};
+use crate::detector::{Detector, Statement, is_named};
 use alloy_primitives::{Address, U256};
 use cordon_model::execution::{AccessKind, Execution, Frame, FrameKind};
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
@@ -91,22 +91,20 @@ impl Detector for Reentrancy {
                 }
             }
         }
-        let finding = |conflict: Conflict| Finding {
-            id: Finding::derive_id(self.name(), protocol.chain_id, conflict.contract, &execution.tx),
-            detector: self.name().to_owned(),
-            class: AttackClass::Reentrancy,
-            protocol: protocol.id.clone(),
-            contract: conflict.contract,
-            tx: execution.tx,
-            score: conflict.score,
-            evidence: Evidence::Reentry {
+        let finding = |conflict: Conflict| {
+            Statement {
+                class: AttackClass::Reentrancy,
                 contract: conflict.contract,
-                outer: tree.frame(conflict.outer).and_then(Frame::selector),
-                inner: tree.frame(conflict.inner).and_then(Frame::selector),
-                via: conflict.via,
-                slots: conflict.slots.into_iter().take(SLOTS_MAX).collect(),
-            },
-            suspects: suspects(protocol, execution),
+                score: conflict.score,
+                evidence: Evidence::Reentry {
+                    contract: conflict.contract,
+                    outer: tree.frame(conflict.outer).and_then(Frame::selector),
+                    inner: tree.frame(conflict.inner).and_then(Frame::selector),
+                    via: conflict.via,
+                    slots: conflict.slots.into_iter().take(SLOTS_MAX).collect(),
+                },
+            }
+            .by(self.name(), protocol, execution)
         };
         strongest.into_values().map(finding).collect()
     }

@@ -8,11 +8,11 @@
 //! 6,015 ordinary ones; the first published record signals of this kind are "repeats of one selector" and "calls"
 //! (detection by maxima over twelve attacked protocols, CrossGuard data set).
 
-use crate::detector::{Detector, enters_from_outside, suspects};
+use crate::detector::{Detector, Statement};
 use crate::detectors::ConfigError;
 use crate::parties::SendersSide;
 use alloy_primitives::{Address, Selector};
-use cordon_model::execution::{Execution, FrameKind};
+use cordon_model::execution::Execution;
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::protocol::Protocol;
 use serde::Deserialize;
@@ -83,17 +83,15 @@ impl Detector for RepeatedCalls {
         if times < self.repeats_min && !is_long {
             return Vec::new();
         }
-        vec![Finding {
-            id: Finding::derive_id(self.name(), protocol.chain_id, contract, &execution.tx),
-            detector: self.name().to_owned(),
-            class: AttackClass::ControlFlow,
-            protocol: protocol.id.clone(),
-            contract,
-            tx: execution.tx,
-            score: SCORE,
-            suspects: suspects(protocol, execution),
-            evidence: Evidence::RepeatedCalls { contract, function, times, frames },
-        }]
+        vec![
+            Statement {
+                class: AttackClass::ControlFlow,
+                contract,
+                score: SCORE,
+                evidence: Evidence::RepeatedCalls { contract, function, times, frames },
+            }
+            .by(self.name(), protocol, execution),
+        ]
     }
 }
 
@@ -101,11 +99,9 @@ impl Detector for RepeatedCalls {
 fn entries(protocol: &Protocol, execution: &Execution) -> BTreeMap<(Address, Option<Selector>), u32> {
     let side = SendersSide::of(protocol, execution);
     let mut counts = BTreeMap::new();
-    for frame in &execution.frames {
-        if frame.kind == FrameKind::Call && side.has(frame.caller) && enters_from_outside(protocol, frame) {
-            let count: &mut u32 = counts.entry((frame.address, frame.selector())).or_default();
-            *count = count.saturating_add(1);
-        }
+    for frame in side.entries(protocol, execution) {
+        let count: &mut u32 = counts.entry((frame.address, frame.selector())).or_default();
+        *count = count.saturating_add(1);
     }
     counts
 }

@@ -45,7 +45,7 @@
 mod accounts;
 mod assess;
 
-use crate::detector::{Detector, suspects};
+use crate::detector::{Detector, Statement};
 use crate::detectors::ConfigError;
 use crate::valuation::value_ceiling_wad;
 use accounts::touched_accounts;
@@ -162,23 +162,21 @@ impl Detector for ValueLoss {
         let assessment = Assessment::of(protocol, execution);
         let Some(score) = self.score(&assessment) else { return Vec::new() };
         let contract = assessment.contract;
-        vec![Finding {
-            id: Finding::derive_id(self.name(), protocol.chain_id, contract, &execution.tx),
-            detector: self.name().to_owned(),
-            class: AttackClass::ValueExtraction,
-            protocol: protocol.id.clone(),
-            contract,
-            tx: execution.tx,
-            score,
-            suspects: suspects(protocol, execution),
-            evidence: Evidence::ValueLoss {
-                loss_wad: assessment.loss_wad(),
-                loss_share_bps: assessment.loss_share(),
-                holdings: assessment.holdings,
-                obligations_delta_wad: assessment.obligations_delta_wad,
-                gainers: assessment.gainers,
-            },
-        }]
+        vec![
+            Statement {
+                class: AttackClass::ValueExtraction,
+                contract,
+                score,
+                evidence: Evidence::ValueLoss {
+                    loss_wad: assessment.loss_wad(),
+                    loss_share_bps: assessment.loss_share(),
+                    holdings: assessment.holdings,
+                    obligations_delta_wad: assessment.obligations_delta_wad,
+                    gainers: assessment.gainers,
+                },
+            }
+            .by(self.name(), protocol, execution),
+        ]
     }
 
     fn gaps(&self, protocol: &Protocol, execution: &Execution) -> Vec<String> {
