@@ -146,6 +146,32 @@ pub struct Transaction {
     pub rollup: RollupPart,
 }
 
+impl Transaction {
+    /// A transaction of which no more is known than its parties: no fee, no gas, no data, nothing signed.
+    #[must_use]
+    pub fn bare(from: Address, to: Option<Address>) -> Self {
+        Self {
+            hash: B256::ZERO,
+            tx_type: 2,
+            from,
+            to,
+            nonce: 0,
+            value_wei: U256::ZERO,
+            input: Bytes::new(),
+            gas_limit: 0,
+            gas_price_wei: None,
+            max_fee_per_gas_wei: None,
+            max_priority_fee_per_gas_wei: None,
+            max_fee_per_blob_gas_wei: None,
+            chain_id: None,
+            access_list: Vec::new(),
+            blob_hashes: Vec::new(),
+            authorizations: Vec::new(),
+            rollup: RollupPart::None,
+        }
+    }
+}
+
 /// What the rules of the OP stack ask about a transaction beyond its own fields. Nodes report it for mined transactions;
 /// a call that is only tried has none of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -88,6 +88,31 @@ impl Detail {
 }
 
 impl Execution {
+    /// The record of a transaction that succeeded and of which nothing else is noted yet.
+    #[must_use]
+    pub fn bare(tx: TxRef, timestamp_s: u64, transaction: Transaction) -> Self {
+        Self {
+            tx,
+            timestamp_s,
+            transaction,
+            status: Status::Success,
+            gas_used: 0,
+            frames: Vec::new(),
+            logs: Vec::new(),
+            transfers: Vec::new(),
+            accesses: Vec::new(),
+            transient: Vec::new(),
+            creations: Vec::new(),
+            destructions: Vec::new(),
+            storage_changes: Vec::new(),
+            balance_changes_wei: BTreeMap::new(),
+            views: Vec::new(),
+            preimages: Vec::new(),
+            detail: Detail::Watch,
+            truncated: false,
+        }
+    }
+
     /// The frame at `index`, if it was recorded.
     #[must_use]
     pub fn frame(&self, index: u32) -> Option<&Frame> {

@@ -8,7 +8,7 @@ use super::laps::{self, Measured};
 use super::report::PatternReport;
 use crate::error::EngineError;
 use alloy_primitives::{Address, B256, Bloom, Bytes, U256, hex, keccak256};
-use cordon_model::block::{Block, ChainProfile, RollupPart, Transaction, Witness, WitnessAccount};
+use cordon_model::block::{Block, ChainProfile, Transaction, Witness, WitnessAccount};
 use cordon_model::execution::{
     Creation, Destruction, Execution, Frame, Log, StorageAccess, StorageChange, Transfer,
 };
@@ -125,21 +125,11 @@ fn transaction(nonce: u64, gas_limit: u64) -> Transaction {
     Transaction {
         hash: keccak256(nonce.to_be_bytes()),
         tx_type: 0,
-        from: CALLER,
-        to: Some(LOOP),
         nonce,
-        value_wei: U256::ZERO,
-        input: Bytes::new(),
         gas_limit,
         gas_price_wei: Some(1),
-        max_fee_per_gas_wei: None,
-        max_priority_fee_per_gas_wei: None,
-        max_fee_per_blob_gas_wei: None,
         chain_id: Some(1),
-        access_list: Vec::new(),
-        blob_hashes: Vec::new(),
-        authorizations: Vec::new(),
-        rollup: RollupPart::None,
+        ..Transaction::bare(CALLER, Some(LOOP))
     }
 }
 

@@ -21,8 +21,6 @@ mod protocol;
 mod recorder;
 mod replay;
 mod rules;
-#[cfg(test)]
-mod samples;
 mod state;
 mod traced;
 mod transfers;

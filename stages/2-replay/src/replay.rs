@@ -314,7 +314,6 @@ fn header_of(block: &Block) -> Block {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::nothing;
     use crate::watch::no_views;
     use alloy_primitives::{Address, Bloom};
     use cordon_model::block::{PostedSize, RollupPart, Transaction, Withdrawal, Witness, WitnessAccount};
@@ -379,8 +378,11 @@ mod tests {
         block.timestamp_s = CANYON_TIME_S + 2;
         let rules = Rules::new(ChainId(10), None).unwrap().resolve(block.number, block.timestamp_s);
         assert!(may_carry(&rules, &block, &replayed));
-        let deposit = Transaction { rollup: RollupPart::Deposit { mint_wei: U256::ZERO }, ..nothing() };
-        block.transactions = vec![deposit, nothing()];
+        let deposit = Transaction {
+            rollup: RollupPart::Deposit { mint_wei: U256::ZERO },
+            ..Transaction::bare(Address::ZERO, None)
+        };
+        block.transactions = vec![deposit, Transaction::bare(Address::ZERO, None)];
         assert!(!may_carry(&rules, &block, &replayed));
         block.transactions[1].rollup = RollupPart::Posted(PostedSize::default());
         assert!(may_carry(&rules, &block, &replayed));

@@ -224,25 +224,20 @@ fn execution(
     }
     let facts = Facts::of(&mut tree);
     let root = facts.frames.first().ok_or_else(|| wrong("no call"))?;
+    let tx = TxRef { chain_id: block.chain_id, block: block.block_ref(), index, hash: transaction.hash };
     Ok(Execution {
-        tx: TxRef { chain_id: block.chain_id, block: block.block_ref(), index, hash: transaction.hash },
-        timestamp_s: block.timestamp_s,
         status: root.status.clone(),
         gas_used: root.gas_used,
         creations: facts.creations(diff),
-        transaction,
         frames: facts.frames,
         logs: facts.logs,
         transfers: facts.transfers,
-        accesses: Vec::new(),
-        transient: Vec::new(),
         destructions: facts.destructions,
         storage_changes: diff.storage_changes(),
         balance_changes_wei: diff.balance_changes_wei(),
-        views: Vec::new(),
-        preimages: Vec::new(),
         detail: Detail::Traced,
         truncated: facts.truncated,
+        ..Execution::bare(tx, block.timestamp_s, transaction)
     })
 }
 

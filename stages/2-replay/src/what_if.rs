@@ -24,7 +24,7 @@ use crate::state::{Codes, Db, Deployed, Link, NodeState, Source, analysed, freez
 use crate::watch::{Views, no_views};
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_provider::DynProvider;
-use cordon_model::block::{Block, RollupPart, Transaction};
+use cordon_model::block::{Block, Transaction};
 use cordon_model::execution::{Detail, Execution, ViewCall};
 use cordon_model::plan::Call;
 use cordon_model::units::{BlockRef, TxRef};
@@ -387,21 +387,12 @@ impl Inner {
         Transaction {
             hash,
             tx_type: 0,
-            from,
-            to: call.to,
-            nonce: 0,
             value_wei: call.value_wei,
             input: call.data,
             gas_limit: machine::max_tx_gas(&self.env, &self.rules),
             gas_price_wei: Some(u128::from(self.env.basefee)),
-            max_fee_per_gas_wei: None,
-            max_priority_fee_per_gas_wei: None,
-            max_fee_per_blob_gas_wei: None,
             chain_id: Some(self.rules.chain_id.0),
-            access_list: Vec::new(),
-            blob_hashes: Vec::new(),
-            authorizations: Vec::new(),
-            rollup: RollupPart::None,
+            ..Transaction::bare(from, call.to)
         }
     }
 }

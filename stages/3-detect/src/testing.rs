@@ -5,10 +5,9 @@
 
 use crate::valuation::{balance_of, total_supply};
 use alloy_primitives::{Address, B256, Bytes, I256, Selector, U256, address};
-use cordon_model::block::{RollupPart, Transaction};
+use cordon_model::block::Transaction;
 use cordon_model::execution::{
-    AccessKind, Creation, Detail, Execution, Frame, FrameKind, Status, StorageAccess, Transfer, ViewCall,
-    ViewReading,
+    AccessKind, Creation, Execution, Frame, FrameKind, Status, StorageAccess, Transfer, ViewCall, ViewReading,
 };
 use cordon_model::protocol::{
     AccountSide, AccountView, AssetSpec, CONVERT_TO_ASSETS, Price, ProtectedContract, Protocol,
@@ -142,24 +141,9 @@ impl Script {
         let block = BlockRef { number: 100, hash: B256::repeat_byte(1) };
         let tx = TxRef { chain_id: ChainId(1), block, index: 3, hash: B256::repeat_byte(2) };
         let execution = Execution {
-            tx,
-            timestamp_s: 1_700_000_000,
-            transaction: transaction(from, to),
-            status: Status::Success,
             gas_used: 100_000,
-            frames: vec![],
-            logs: vec![],
-            transfers: vec![],
-            accesses: vec![],
-            transient: vec![],
-            creations: vec![],
-            destructions: vec![],
-            storage_changes: vec![],
             balance_changes_wei: BTreeMap::from([(from, I256::MINUS_ONE)]),
-            views: vec![],
-            preimages: vec![],
-            detail: Detail::Watch,
-            truncated: false,
+            ..Execution::bare(tx, 1_700_000_000, transaction(from, to))
         };
         let mut script = Self { before: world.clone(), now: world, execution, stack: vec![], seq: 0 };
         script.enter(FrameKind::Call, to, to, &[]);
@@ -394,21 +378,10 @@ impl Script {
 fn transaction(from: Address, to: Address) -> Transaction {
     Transaction {
         hash: B256::repeat_byte(2),
-        tx_type: 2,
-        from,
-        to: Some(to),
-        nonce: 0,
-        value_wei: U256::ZERO,
-        input: Bytes::new(),
         gas_limit: 30_000_000,
-        gas_price_wei: None,
         max_fee_per_gas_wei: Some(1),
         max_priority_fee_per_gas_wei: Some(1),
-        max_fee_per_blob_gas_wei: None,
         chain_id: Some(1),
-        access_list: vec![],
-        blob_hashes: vec![],
-        authorizations: vec![],
-        rollup: RollupPart::None,
+        ..Transaction::bare(from, Some(to))
     }
 }

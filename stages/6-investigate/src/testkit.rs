@@ -2,11 +2,10 @@
 
 use crate::labels::Labels;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
-use cordon_model::block::{RollupPart, Transaction};
-use cordon_model::execution::{Creation, Detail, Execution, Frame, FrameKind, Status, Transfer};
+use cordon_model::block::Transaction;
+use cordon_model::execution::{Creation, Execution, Frame, FrameKind, Status, Transfer};
 use cordon_model::protocol::{AssetSpec, Price, ProtectedContract, Protocol};
 use cordon_model::units::{Asset, BlockRef, ChainId, ProtocolId, TxRef, WAD};
-use std::collections::BTreeMap;
 
 pub(crate) const ATTACKER: Address = Address::repeat_byte(0xaa);
 pub(crate) const DRAINER: Address = Address::repeat_byte(0xab);
@@ -63,43 +62,16 @@ impl TxBuilder {
         let block = BlockRef { number: 100 + u64::from(number), hash: B256::repeat_byte(0xb0 + number) };
         let transaction = Transaction {
             hash,
-            tx_type: 2,
-            from,
-            to: Some(to),
-            nonce: 0,
-            value_wei: U256::ZERO,
             input: input.clone(),
             gas_limit: 1_000_000,
-            gas_price_wei: None,
             max_fee_per_gas_wei: Some(1),
             max_priority_fee_per_gas_wei: Some(1),
-            max_fee_per_blob_gas_wei: None,
             chain_id: Some(1),
-            access_list: vec![],
-            blob_hashes: vec![],
-            authorizations: vec![],
-            rollup: RollupPart::None,
+            ..Transaction::bare(from, Some(to))
         };
-        let execution = Execution {
-            tx: TxRef { chain_id: ChainId(1), block, index: 0, hash },
-            timestamp_s: 1_700_000_000 + 12 * u64::from(number),
-            transaction,
-            status: Status::Success,
-            gas_used: 100_000,
-            frames: vec![],
-            logs: vec![],
-            transfers: vec![],
-            accesses: vec![],
-            transient: vec![],
-            creations: vec![],
-            destructions: vec![],
-            storage_changes: vec![],
-            balance_changes_wei: BTreeMap::new(),
-            views: vec![],
-            preimages: vec![],
-            detail: Detail::Watch,
-            truncated: false,
-        };
+        let tx = TxRef { chain_id: ChainId(1), block, index: 0, hash };
+        let timestamp_s = 1_700_000_000 + 12 * u64::from(number);
+        let execution = Execution { gas_used: 100_000, ..Execution::bare(tx, timestamp_s, transaction) };
         let mut builder = Self { execution, open: vec![], seq: 0 };
         builder.enter(FrameKind::Call, from, to, input);
         builder

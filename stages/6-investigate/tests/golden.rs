@@ -7,15 +7,14 @@ use alloy_primitives::{Address, B256, Bytes, I256, U256, keccak256};
 use cordon_investigate::{
     Interfaces, Investigation, Labels, inspect, investigate, report_json, report_markdown, tx_markdown,
 };
-use cordon_model::block::{RollupPart, Transaction};
-use cordon_model::execution::{Detail, Execution, Frame, FrameKind, Status, Transfer};
+use cordon_model::block::Transaction;
+use cordon_model::execution::{Execution, Frame, FrameKind, Status, Transfer};
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::incident::{Incident, IncidentEvent, Severity};
 use cordon_model::log::{Actor, Body, FORMAT_VERSION, Record};
 use cordon_model::protocol::{AssetSpec, Price, ProtectedContract, Protocol};
 use cordon_model::report::Report;
 use cordon_model::units::{Asset, AssetDelta, BlockRef, Bps, ChainId, IncidentId, ProtocolId, TxRef, WAD};
-use std::collections::BTreeMap;
 
 const ATTACKER: Address = Address::repeat_byte(0xaa);
 const DRAINER: Address = Address::repeat_byte(0xab);
@@ -78,43 +77,16 @@ fn execution(seed: u8, frames: Vec<Frame>, transfers: Vec<Transfer>) -> Executio
     let hash = B256::repeat_byte(seed);
     let transaction = Transaction {
         hash,
-        tx_type: 2,
-        from: ATTACKER,
-        to,
-        nonce: 0,
-        value_wei: U256::ZERO,
         input,
         gas_limit: 1_000_000,
-        gas_price_wei: None,
         max_fee_per_gas_wei: Some(1),
         max_priority_fee_per_gas_wei: Some(1),
-        max_fee_per_blob_gas_wei: None,
         chain_id: Some(1),
-        access_list: vec![],
-        blob_hashes: vec![],
-        authorizations: vec![],
-        rollup: RollupPart::None,
+        ..Transaction::bare(ATTACKER, to)
     };
-    Execution {
-        tx: TxRef { chain_id: ChainId(1), block, index: 0, hash },
-        timestamp_s: 1_700_000_000 + 12 * u64::from(seed),
-        transaction,
-        status,
-        gas_used: 1,
-        frames,
-        logs: vec![],
-        transfers,
-        accesses: vec![],
-        transient: vec![],
-        creations: vec![],
-        destructions: vec![],
-        storage_changes: vec![],
-        balance_changes_wei: BTreeMap::new(),
-        views: vec![],
-        preimages: vec![],
-        detail: Detail::Watch,
-        truncated: false,
-    }
+    let tx = TxRef { chain_id: ChainId(1), block, index: 0, hash };
+    let timestamp_s = 1_700_000_000 + 12 * u64::from(seed);
+    Execution { status, gas_used: 1, frames, transfers, ..Execution::bare(tx, timestamp_s, transaction) }
 }
 
 fn strike() -> Execution {

@@ -100,11 +100,14 @@ fn kind(transaction: &Transaction) -> Option<Kind> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::nothing;
     use alloy_primitives::{Bytes, U256};
 
     fn to(address: Address, input: &'static [u8]) -> Transaction {
-        Transaction { to: Some(address), input: Bytes::from_static(input), ..nothing() }
+        Transaction {
+            to: Some(address),
+            input: Bytes::from_static(input),
+            ..Transaction::bare(Address::ZERO, None)
+        }
     }
 
     fn recalled(history: &History, transaction: &Transaction) -> (usize, usize) {

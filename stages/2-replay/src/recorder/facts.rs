@@ -9,7 +9,7 @@ use crate::transfers::{TokenMove, token_move};
 use alloy_primitives::{Address, Bytes, I256, U256, keccak256};
 use cordon_model::block::Transaction;
 use cordon_model::execution::{
-    Creation, Detail, Execution, Frame, FrameKind, Log, SlotPreimage, Status, StorageChange, Transfer,
+    Creation, Execution, Frame, FrameKind, Log, SlotPreimage, Status, StorageChange, Transfer,
 };
 use cordon_model::units::{Asset, TxRef};
 use revm::context::result::ExecutionResult;
@@ -245,24 +245,5 @@ fn changes(state: &EvmState) -> (Vec<StorageChange>, BTreeMap<Address, I256>) {
 
 /// The record of a transaction that the rules refuse: it did nothing.
 pub(crate) fn refused(at: TxRef, timestamp_s: u64, transaction: Transaction, reason: String) -> Execution {
-    Execution {
-        tx: at,
-        timestamp_s,
-        transaction,
-        status: Status::Halt { reason },
-        gas_used: 0,
-        frames: Vec::new(),
-        logs: Vec::new(),
-        transfers: Vec::new(),
-        accesses: Vec::new(),
-        transient: Vec::new(),
-        creations: Vec::new(),
-        destructions: Vec::new(),
-        storage_changes: Vec::new(),
-        balance_changes_wei: BTreeMap::new(),
-        views: Vec::new(),
-        preimages: Vec::new(),
-        detail: Detail::Watch,
-        truncated: false,
-    }
+    Execution { status: Status::Halt { reason }, ..Execution::bare(at, timestamp_s, transaction) }
 }

@@ -10,7 +10,7 @@ use super::facts::Facts;
 use super::json;
 use crate::transfers::ordered_move;
 use alloy_primitives::{Address, Bytes};
-use cordon_model::block::{RollupPart, Transaction};
+use cordon_model::block::Transaction;
 use cordon_model::execution::{Creation, Detail, Execution, Frame, FrameKind, Transfer};
 use cordon_model::units::{Asset, TxRef};
 
@@ -35,25 +35,18 @@ pub fn read_call_tree(text: &str, tx: TxRef) -> Result<Execution, TraceError> {
         transfers.extend(ordered(&facts.frames));
         transfers.sort_by_key(|transfer| transfer.seq);
     }
+    let bare = Execution::bare(tx, 0, transaction(root, &tx));
     Ok(Execution {
-        tx,
-        timestamp_s: 0,
-        transaction: transaction(root, &tx),
         status: root.status.clone(),
         gas_used: root.gas_used,
         creations: creations(&facts.frames),
+        transfers,
+        destructions: facts.destructions,
+        truncated: facts.truncated,
+        detail,
         frames: facts.frames,
         logs: facts.logs,
-        transfers,
-        accesses: Vec::new(),
-        transient: Vec::new(),
-        destructions: facts.destructions,
-        storage_changes: Vec::new(),
-        balance_changes_wei: std::collections::BTreeMap::new(),
-        views: Vec::new(),
-        preimages: Vec::new(),
-        detail,
-        truncated: facts.truncated,
+        ..bare
     })
 }
 
@@ -89,21 +82,11 @@ fn transaction(root: &Frame, tx: &TxRef) -> Transaction {
     Transaction {
         hash: tx.hash,
         tx_type: 0,
-        from: root.caller,
-        to,
-        nonce: 0,
         value_wei: root.value_wei,
         input: Bytes::clone(&root.input),
         gas_limit: root.gas_used,
-        gas_price_wei: None,
-        max_fee_per_gas_wei: None,
-        max_priority_fee_per_gas_wei: None,
-        max_fee_per_blob_gas_wei: None,
         chain_id: Some(tx.chain_id.0),
-        access_list: Vec::new(),
-        blob_hashes: Vec::new(),
-        authorizations: Vec::new(),
-        rollup: RollupPart::None,
+        ..Transaction::bare(root.caller, to)
     }
 }
 

@@ -3,7 +3,6 @@
 
 use super::*;
 use crate::recorder::bounds::{MAX_DATA_BYTES, MAX_FRAMES, MAX_LOGS};
-use crate::samples::nothing;
 use alloy_primitives::{Address, U256, keccak256};
 use cordon_model::block::{Outcome, Transaction};
 use cordon_model::execution::{FrameKind, Status, StorageChange};
@@ -21,7 +20,7 @@ fn transaction(index: u8) -> Transaction {
         gas_limit: 100_000,
         max_fee_per_gas_wei: Some(1),
         chain_id: Some(42_161),
-        ..nothing()
+        ..Transaction::bare(Address::ZERO, None)
     }
 }
 

@@ -2,7 +2,7 @@
 //! them.
 
 use alloy_primitives::{Address, B256, Bloom, Bytes, U256, hex, keccak256};
-use cordon_model::block::{Block, ChainProfile, RollupPart, Transaction, Witness, WitnessAccount};
+use cordon_model::block::{Block, ChainProfile, Transaction, Witness, WitnessAccount};
 use cordon_model::units::ChainId;
 use std::sync::Arc;
 
@@ -96,21 +96,12 @@ pub(crate) fn transaction(to: Address, value_wei: u64, nonce: u64) -> Transactio
     Transaction {
         hash: keccak256([to.as_slice(), &nonce.to_be_bytes()].concat()),
         tx_type: 0,
-        from: ALICE,
-        to: Some(to),
         nonce,
         value_wei: wei(value_wei),
-        input: Bytes::new(),
         gas_limit: 15_000_000,
         gas_price_wei: Some(1),
-        max_fee_per_gas_wei: None,
-        max_priority_fee_per_gas_wei: None,
-        max_fee_per_blob_gas_wei: None,
         chain_id: Some(1),
-        access_list: Vec::new(),
-        blob_hashes: Vec::new(),
-        authorizations: Vec::new(),
-        rollup: RollupPart::None,
+        ..Transaction::bare(ALICE, Some(to))
     }
 }
 

@@ -4,7 +4,7 @@ use crate::contracts::*;
 use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, Bytes, U256};
 use alloy_provider::{DynProvider, Provider as _};
-use cordon_model::block::{Block, Outcome, RollupPart, Transaction};
+use cordon_model::block::{Block, Outcome, Transaction};
 use cordon_model::execution::ViewCall;
 use cordon_model::units::ChainId;
 use cordon_range::{Call, Chain};
@@ -66,22 +66,14 @@ pub(crate) async fn block_of(provider: &DynProvider, chain_id: ChainId, number: 
             .txns()
             .map(|tx| Transaction {
                 hash: *tx.inner.tx_hash(),
-                tx_type: 2,
-                from: tx.inner.signer(),
-                to: tx.to(),
                 nonce: tx.nonce(),
                 value_wei: tx.value(),
                 input: tx.input().clone(),
                 gas_limit: tx.gas_limit(),
-                gas_price_wei: None,
                 max_fee_per_gas_wei: Some(tx.max_fee_per_gas()),
                 max_priority_fee_per_gas_wei: tx.max_priority_fee_per_gas(),
-                max_fee_per_blob_gas_wei: None,
                 chain_id: tx.chain_id(),
-                access_list: Vec::new(),
-                blob_hashes: Vec::new(),
-                authorizations: Vec::new(),
-                rollup: RollupPart::None,
+                ..Transaction::bare(tx.inner.signer(), tx.to())
             })
             .collect(),
         outcomes: receipts

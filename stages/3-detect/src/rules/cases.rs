@@ -6,14 +6,11 @@
 
 use super::records::KINDS;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
-use cordon_model::block::{RollupPart, Transaction};
-use cordon_model::execution::{
-    Creation, Detail, Execution, Frame, FrameKind, Log, Status, StorageChange, Transfer,
-};
+use cordon_model::block::Transaction;
+use cordon_model::execution::{Creation, Execution, Frame, FrameKind, Log, Status, StorageChange, Transfer};
 use cordon_model::protocol::{ProtectedContract, Protocol};
 use cordon_model::units::{Asset, BlockRef, ChainId, ProtocolId, TxRef};
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 /// The protected contract, where a test names none.
 const CONTRACT: &str = "0xc0";
@@ -161,30 +158,17 @@ impl Case {
         let transaction = self.tx.build(contract)?;
         let sender = transaction.from;
         let frame = |(index, call): (usize, &CaseCall)| call.build(index, sender, contract);
+        let tx = TxRef {
+            chain_id: ChainId(1),
+            block: BlockRef { number: 1, hash: B256::ZERO },
+            index: 0,
+            hash: transaction.hash,
+        };
         let mut execution = Execution {
-            tx: TxRef {
-                chain_id: ChainId(1),
-                block: BlockRef { number: 1, hash: B256::ZERO },
-                index: 0,
-                hash: transaction.hash,
-            },
-            timestamp_s: 1,
-            transaction,
-            status: Status::Success,
             gas_used: self.tx.gas_used.unwrap_or(100_000),
             frames: self.calls.iter().enumerate().map(frame).collect::<Result<_, _>>()?,
             logs: self.logs.iter().map(|log| log.build(contract)).collect::<Result<_, _>>()?,
-            transfers: Vec::new(),
-            accesses: Vec::new(),
-            transient: Vec::new(),
-            creations: Vec::new(),
-            destructions: Vec::new(),
-            storage_changes: Vec::new(),
-            balance_changes_wei: BTreeMap::new(),
-            views: Vec::new(),
-            preimages: Vec::new(),
-            detail: Detail::Watch,
-            truncated: false,
+            ..Execution::bare(tx, 1, transaction)
         };
         for moved in &self.transfers {
             execution.transfers.push(moved.build(sender, contract)?);
@@ -253,24 +237,13 @@ fn or_zero(text: Option<&String>) -> Result<U256, String> {
 impl CaseTx {
     fn build(&self, contract: Address) -> Result<Transaction, String> {
         let sender = address(SENDER)?;
+        let bare = Transaction::bare(or(self.from.as_ref(), sender)?, Some(or(self.to.as_ref(), contract)?));
         Ok(Transaction {
-            hash: B256::ZERO,
-            tx_type: 2,
-            from: or(self.from.as_ref(), sender)?,
-            to: Some(or(self.to.as_ref(), contract)?),
-            nonce: 0,
             value_wei: or_zero(self.value.as_ref())?,
             input: input(self.function.as_deref(), &self.args)?,
             gas_limit: 1_000_000,
-            gas_price_wei: None,
-            max_fee_per_gas_wei: None,
-            max_priority_fee_per_gas_wei: None,
-            max_fee_per_blob_gas_wei: None,
             chain_id: Some(1),
-            access_list: Vec::new(),
-            blob_hashes: Vec::new(),
-            authorizations: Vec::new(),
-            rollup: RollupPart::None,
+            ..bare
         })
     }
 }
