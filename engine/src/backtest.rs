@@ -1,17 +1,18 @@
 //! `cordon backtest`: the detectors, at their defaults, over recorded attacks and recorded ordinary use.
 //!
-//! In: folders of block archives and of archived call trees. Out: how many attacks were detected and how many ordinary
+//! In: folders of block archives, of archived call trees and of histories of protocols. Out: how many attacks were detected and how many ordinary
 //! transactions raised an alarm, each miss and each false alarm with its grounds. Must never: know a case. What is
 //! protected is not configured here: each transaction is judged as if everybody but its sender were protected.
 //!
 //! An alarm is what would open an incident under the default policy. Every file is judged by itself, in the order of names,
 //! on as many threads as the machine has; the order of the answers does not depend on the threads.
 
+mod history;
 mod judge;
 mod report;
 mod tally;
 
-pub use report::{Alarm, BacktestReport, ClassRow, Miss, SourceRow};
+pub use report::{Alarm, BacktestReport, ClassRow, DetectorRow, Miss, SourceRow};
 pub use tally::Share;
 
 use crate::error::EngineError;

@@ -3,11 +3,17 @@
 //! In: [`ChainEvent`]s in order. Out: which contracts joined protocols, which alarms stand, and whether anything may be
 //! sent. Total: every event has a meaning in every state, since a chain's stream may be read from any build.
 
+use crate::baseline::{Baseline, Measure};
 use crate::log::{ChainEvent, FollowReason};
 use crate::network::{NetworkAlarm, SignalKind};
-use crate::units::{BlockRef, ProtocolId};
+use crate::units::{BlockRef, ProtocolId, TxRef};
 use alloy_primitives::Address;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Most transactions of which it is remembered that people have yet to say whether they are ordinary. Whoever has a
+/// thousand open alarms does not answer the oldest; that one is then never learned, which is the safe side.
+pub const WITHHELD_MAX: usize = 1_024;
 
 /// A chain as its log tells it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,6 +28,21 @@ pub struct ChainState {
     pub safe: Option<BlockRef>,
     /// Newest block that it calls final, as far as it was recorded.
     pub finalized: Option<BlockRef>,
+    /// What each protocol's use has been so far.
+    pub baselines: BTreeMap<ProtocolId, Arc<Baseline>>,
+    /// Transactions that woke people, of which they have not said yet that they are ordinary; oldest first.
+    pub withheld: VecDeque<Withheld>,
+}
+
+/// A transaction from which nothing was learned because it woke people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withheld {
+    /// Protocol.
+    pub protocol: ProtocolId,
+    /// Transaction.
+    pub tx: TxRef,
+    /// What would have been learned.
+    pub firsts: Vec<Measure>,
 }
 
 /// A contract that joined a protocol.
@@ -41,8 +62,7 @@ impl ChainState {
     /// Takes the next event.
     pub fn apply(&mut self, event: &ChainEvent) {
         match event {
-            // What joined in a block that left the chain never existed.
-            ChainEvent::Reverted { block } => self.followed.retain(|followed| followed.block != *block),
+            ChainEvent::Reverted { block } => self.revert(*block),
             ChainEvent::ReplayMismatch { .. } | ChainEvent::Halted { .. } => {}
             ChainEvent::Finality { safe, finalized } => (self.safe, self.finalized) = (*safe, *finalized),
             ChainEvent::AlarmRaised { alarm } => {
@@ -58,7 +78,40 @@ impl ChainState {
                 let (protocol, contract, block, because) = (protocol.clone(), *contract, *block, *because);
                 self.followed.push(Followed { protocol, contract, block, because });
             }
+            ChainEvent::Learned { protocol, block, transactions, firsts } => {
+                self.baseline(protocol).learn(*block, *transactions, firsts);
+            }
+            ChainEvent::Withheld { protocol, tx, firsts } => {
+                let excess = (self.withheld.len() + 1).saturating_sub(WITHHELD_MAX);
+                self.withheld.drain(..excess);
+                let (protocol, tx, firsts) = (protocol.clone(), *tx, firsts.clone());
+                self.withheld.push_back(Withheld { protocol, tx, firsts });
+            }
+            ChainEvent::Accepted { protocol, tx, block } => self.accept(protocol, tx, *block),
         }
+    }
+
+    /// What joined or was learned in a block that left the chain never existed.
+    fn revert(&mut self, block: BlockRef) {
+        self.followed.retain(|followed| followed.block != block);
+        self.withheld.retain(|withheld| withheld.tx.block != block);
+        for baseline in self.baselines.values_mut() {
+            Arc::make_mut(baseline).revert(block);
+        }
+    }
+
+    fn accept(&mut self, protocol: &ProtocolId, tx: &TxRef, block: BlockRef) {
+        let is_it = |withheld: &Withheld| withheld.protocol == *protocol && withheld.tx == *tx;
+        let found = self.withheld.iter().position(is_it);
+        if let Some(withheld) = found.and_then(|at| self.withheld.remove(at)) {
+            let baseline = self.baseline(protocol);
+            let transactions = baseline.transactions().saturating_add(1);
+            baseline.learn(block, transactions, &withheld.firsts);
+        }
+    }
+
+    fn baseline(&mut self, protocol: &ProtocolId) -> &mut Baseline {
+        Arc::make_mut(self.baselines.entry(protocol.clone()).or_default())
     }
 }
 

@@ -59,6 +59,9 @@ pub struct Execution {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Detail {
+    /// What the kept history of one protocol tells: calls of its contracts in order, the storage they used, and movements
+    /// of value. Nobody outside the protocol is known, the sender included, and there are no logs.
+    Entries,
     /// What an archived tree of calls tells, and no more: no logs, no storage, no balances, no gas prices. Movements of
     /// tokens are read off the calls that order them, so that those which a contract makes inside itself are missing.
     Calls,

@@ -3,6 +3,7 @@
 //! In: facts of one execution. Out: [`Finding`] with [`Evidence`]. The vocabulary is closed on purpose: store,
 //! notices and reports render each kind of evidence once, and a new detector does not touch them.
 
+use crate::baseline::First;
 use crate::units::{Asset, AssetDelta, Bps, ChainId, FindingId, ProtocolId, TxRef, format_value};
 use alloy_primitives::{Address, I256, Selector, U256};
 use serde::{Deserialize, Serialize};
@@ -188,6 +189,13 @@ pub enum Evidence {
         /// What that lost.
         losses: Vec<AssetDelta>,
     },
+    /// The transaction exceeds, in several ways at once, everything that the protocol was ever used for.
+    Unprecedented {
+        /// Ordinary transactions before it.
+        transactions: u64,
+        /// In what, and by how much.
+        firsts: Vec<First>,
+    },
     /// A rule of the operator holds.
     Rule {
         /// Id of the rule.
@@ -251,6 +259,13 @@ impl fmt::Display for Evidence {
                     Some(loser) => write!(f, "; {loser} lost {lost} and received nothing"),
                     None => Ok(()),
                 }
+            }
+            Self::Unprecedented { transactions, firsts } => {
+                write!(f, "never in {transactions} transactions:")?;
+                firsts
+                    .iter()
+                    .enumerate()
+                    .try_for_each(|(index, first)| write!(f, "{} {first}", if index == 0 { "" } else { ";" }))
             }
             Self::Rule { rule, title, .. } => write!(f, "{title} (rule {rule})"),
         }

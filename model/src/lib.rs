@@ -7,6 +7,7 @@
 //! it could do, every stage could do.
 
 pub mod allocation;
+pub mod baseline;
 pub mod block;
 pub mod chain_state;
 pub mod chains;

@@ -3,11 +3,12 @@
 //! In: [`Batch`]es that are written whole or not at all. Out: [`Record`]s in order. The format is versioned from the
 //! first release: a reader refuses a newer format by name instead of misreading it.
 
+use crate::baseline::Measure;
 use crate::incident::IncidentEvent;
 use crate::lane::LaneEvent;
 use crate::network::{NetworkAlarm, SignalKind};
 use crate::notice::OutboxEvent;
-use crate::units::{BlockRef, ChainId, IncidentId, ProtocolId};
+use crate::units::{BlockRef, ChainId, IncidentId, ProtocolId, TxRef};
 use alloy_primitives::Address;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -174,6 +175,35 @@ pub enum ChainEvent {
         block: BlockRef,
         /// How it joined.
         because: FollowReason,
+    },
+    /// A protocol was used in ordinary ways in a block.
+    Learned {
+        /// Protocol.
+        protocol: ProtocolId,
+        /// Block.
+        block: BlockRef,
+        /// Ordinary transactions of the protocol, with those of this block.
+        transactions: u64,
+        /// What exceeded everything before.
+        firsts: Vec<Measure>,
+    },
+    /// A transaction of a protocol woke people, so nothing was learned from it until they say that it is ordinary.
+    Withheld {
+        /// Protocol.
+        protocol: ProtocolId,
+        /// Transaction.
+        tx: TxRef,
+        /// What would have been learned.
+        firsts: Vec<Measure>,
+    },
+    /// People called a transaction that was withheld ordinary.
+    Accepted {
+        /// Protocol.
+        protocol: ProtocolId,
+        /// Transaction.
+        tx: TxRef,
+        /// Newest block then.
+        block: BlockRef,
     },
 }
 

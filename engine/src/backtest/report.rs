@@ -38,6 +38,8 @@ pub struct BacktestReport {
     pub false_alarms_per_100k_calls: Share,
     /// By kind of attack that was seen.
     pub classes: Vec<ClassRow>,
+    /// By detector.
+    pub detectors: Vec<DetectorRow>,
     /// By path as it was named.
     pub sources: Vec<SourceRow>,
     /// Attacks that raised no alarm.
@@ -58,6 +60,21 @@ pub struct ClassRow {
     /// Detected attacks with such a finding, of all attacks.
     pub detected: Share,
     /// Ordinary transactions with such a finding, whether or not they raised an alarm.
+    pub seen_in_benign: u64,
+    /// Of those, alarms.
+    pub false_alarms: u64,
+}
+
+/// What one detector said.
+#[derive(Debug, Clone, Serialize)]
+pub struct DetectorRow {
+    /// Detector.
+    pub detector: String,
+    /// Attacks of which it said something, whether or not they raised an alarm.
+    pub seen_in_attacks: u64,
+    /// Attacks that would have raised no alarm without it.
+    pub decisive: u64,
+    /// Ordinary transactions of which it said something.
     pub seen_in_benign: u64,
     /// Of those, alarms.
     pub false_alarms: u64,
@@ -107,6 +124,14 @@ struct Class {
     false_alarms: u64,
 }
 
+#[derive(Debug, Default)]
+struct Voice {
+    seen_in_attacks: u64,
+    decisive: u64,
+    seen_in_benign: u64,
+    false_alarms: u64,
+}
+
 /// Sums up while the verdicts come in.
 #[derive(Debug, Default)]
 struct Summary {
@@ -117,6 +142,7 @@ struct Summary {
     false_alarms: u64,
     truncated: u64,
     classes: BTreeMap<AttackClass, Class>,
+    voices: BTreeMap<String, Voice>,
     sources: Vec<SourceRow>,
     misses: Vec<Miss>,
     alarms: Vec<Alarm>,
@@ -141,13 +167,14 @@ impl Summary {
         let mut counted = (0, 0);
         for judged in verdict.transactions {
             // A transaction that is recorded twice is one case.
-            if !self.seen.insert((task.is_attack, judged.tx)) {
+            if !self.seen.insert((judged.is_attack, judged.tx)) {
                 continue;
             }
             counted.0 += 1;
             counted.1 += u64::from(judged.is_alarm);
             self.truncated += u64::from(judged.truncated);
-            if task.is_attack { self.attack(&judged) } else { self.ordinary(&judged) }
+            self.voices(&judged);
+            if judged.is_attack { self.attack(&judged) } else { self.ordinary(&judged) }
         }
         self.source(task, counted);
     }
@@ -162,6 +189,19 @@ impl Summary {
         }
         let (path, is_attack) = (task.source.clone(), task.is_attack);
         self.sources.push(SourceRow { path, is_attack, files: 1, transactions, alarms });
+    }
+
+    fn voices(&mut self, judged: &Judged) {
+        for detector in detectors(judged) {
+            let voice = self.voices.entry(detector.to_owned()).or_default();
+            if judged.is_attack {
+                voice.seen_in_attacks += 1;
+                voice.decisive += u64::from(judged.decisive.contains(detector));
+            } else {
+                voice.seen_in_benign += 1;
+                voice.false_alarms += u64::from(judged.is_alarm);
+            }
+        }
     }
 
     fn attack(&mut self, judged: &Judged) {
@@ -213,6 +253,7 @@ impl Summary {
             false_alarm_interval: rate,
             false_alarms_per_100k_calls: Share::per_100k(self.false_alarms, self.benign_calls),
             classes: self.classes.into_iter().map(row).collect(),
+            detectors: self.voices.into_iter().map(DetectorRow::from).collect(),
             sources: self.sources,
             misses: self.misses,
             alarms: self.alarms,
@@ -220,6 +261,17 @@ impl Summary {
             unjudged: self.unjudged,
         }
     }
+}
+
+impl From<(String, Voice)> for DetectorRow {
+    fn from((detector, voice): (String, Voice)) -> Self {
+        let Voice { seen_in_attacks, decisive, seen_in_benign, false_alarms } = voice;
+        Self { detector, seen_in_attacks, decisive, seen_in_benign, false_alarms }
+    }
+}
+
+fn detectors(judged: &Judged) -> BTreeSet<&str> {
+    judged.findings.iter().map(|finding| finding.detector.as_str()).collect()
 }
 
 fn classes(judged: &Judged) -> BTreeSet<AttackClass> {
@@ -257,6 +309,12 @@ impl BacktestReport {
             format!(
                 "  {}: in {} detected attacks, in {} ordinary transactions ({} alarms)",
                 row.class, row.detected.count, row.seen_in_benign, row.false_alarms
+            )
+        }));
+        lines.extend(self.detectors.iter().map(|row| {
+            format!(
+                "  {}: in {} attacks ({} missed without it), in {} ordinary transactions ({} alarms)",
+                row.detector, row.seen_in_attacks, row.decisive, row.seen_in_benign, row.false_alarms
             )
         }));
         lines.extend(self.alarms.iter().flat_map(|alarm| {

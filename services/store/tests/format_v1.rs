@@ -9,6 +9,7 @@
 
 use alloy_primitives::{Address, B256, Bytes, I256, Selector, U256};
 use cordon_model::allocation::{Allocation, Entitlement};
+use cordon_model::baseline::{Aspect, Measure};
 use cordon_model::execution::ViewCall;
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::incident::{IncidentEvent, Severity};
@@ -123,6 +124,9 @@ fn kind(body: &Body) -> &'static str {
             ChainEvent::Released { .. } => "released",
             ChainEvent::Halted { .. } => "halted",
             ChainEvent::Followed { .. } => "followed",
+            ChainEvent::Learned { .. } => "learned",
+            ChainEvent::Withheld { .. } => "withheld",
+            ChainEvent::Accepted { .. } => "accepted",
         },
     }
 }
@@ -145,6 +149,12 @@ fn chain_events() -> Vec<ChainEvent> {
         block: block(),
         because,
     }));
+    let firsts = vec![Measure { aspect: Aspect::Outflow, key: hash(0x0f), value: U256::MAX }];
+    events.extend([
+        ChainEvent::Learned { protocol: protocol(), block: block(), transactions: 7, firsts: firsts.clone() },
+        ChainEvent::Withheld { protocol: protocol(), tx: tx(), firsts },
+        ChainEvent::Accepted { protocol: protocol(), tx: tx(), block: block() },
+    ]);
     let raised = |signal| ChainEvent::AlarmRaised { alarm: NetworkAlarm { level: AlarmLevel::Page, signal } };
     events.extend(signals(what).into_iter().map(raised));
     events

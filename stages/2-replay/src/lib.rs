@@ -37,7 +37,7 @@ pub use recorder::bounds::{MAX_ACCESSES, MAX_DATA_BYTES, MAX_FRAMES, MAX_LOGS, M
 pub use replay::{Replayer, replay_witness};
 pub use rules::Rules;
 pub use state::ReadStats;
-pub use traced::{TraceError, Traced, read_call_tree};
+pub use traced::{TraceError, Traced, read_call_tree, read_history_block};
 pub use verify::{Totals, verify};
 pub use watch::{Interest, Views, Watch, ask, no_views};
 pub use what_if::{Case, Fork, MAX_WHAT_IF_THREADS, Outcome, what_if, what_if_on};

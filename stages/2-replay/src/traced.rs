@@ -9,12 +9,14 @@
 mod archived;
 mod calls;
 mod diff;
+mod entries;
 mod error;
 mod facts;
 mod json;
 mod views;
 
 pub use archived::read_call_tree;
+pub use entries::read_history_block;
 pub use error::TraceError;
 
 use crate::block_run::{BlockReplay, Mismatch, compare_header, compare_receipt};

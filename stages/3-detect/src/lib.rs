@@ -9,6 +9,7 @@
 //! [`Finding`]: cordon_model::finding::Finding
 
 mod anyone;
+pub mod baseline;
 mod detector;
 pub mod detectors;
 pub mod members;
@@ -22,6 +23,7 @@ mod valuation;
 mod testing;
 
 pub use anyone::{anyone, public_contracts};
+pub use baseline::BaselineConfig;
 pub use detector::{Detector, Gap};
 pub use detectors::value_loss::loss_wad;
 pub use detectors::{ConfigError, DetectorConfig};

@@ -80,7 +80,11 @@ pub fn chain_notices(
             notice.protocol = Some(protocol.clone());
             vec![notice]
         }
-        ChainEvent::Reverted { .. } | ChainEvent::Finality { .. } => Vec::new(),
+        ChainEvent::Reverted { .. }
+        | ChainEvent::Finality { .. }
+        | ChainEvent::Learned { .. }
+        | ChainEvent::Withheld { .. }
+        | ChainEvent::Accepted { .. } => Vec::new(),
     }
 }
 

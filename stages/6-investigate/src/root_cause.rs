@@ -143,6 +143,9 @@ impl View<'_> {
             Evidence::Profit { loser: None, gains, .. } => {
                 format!("the sender's side gained {} assets and paid nothing", gains.len())
             }
+            Evidence::Unprecedented { .. } => {
+                format!("{} was used as {}", self.labels.short(finding.contract), finding.evidence)
+            }
             Evidence::Rule { rule, explanation, .. } => format!("rule {rule} holds: {explanation}"),
         }
     }
@@ -201,6 +204,7 @@ impl View<'_> {
             Evidence::FlashLoan { .. }
             | Evidence::RepeatedCalls { .. }
             | Evidence::FreshCaller { .. }
+            | Evidence::Unprecedented { .. }
             | Evidence::Rule { .. } => {}
         }
         grounds

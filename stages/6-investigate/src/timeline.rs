@@ -97,6 +97,21 @@ fn chain_event(event: &ChainEvent, labels: &Labels) -> String {
             };
             format!("contract {} joined '{}' {at}: {because}", labels.full(*contract), plain(&protocol.0))
         }
+        ChainEvent::Learned { protocol, block, transactions, .. } => format!(
+            "knows {transactions} ordinary transactions of '{}' with those of block {}",
+            plain(&protocol.0),
+            block.number
+        ),
+        ChainEvent::Withheld { protocol, tx, .. } => {
+            format!(
+                "learned nothing of '{}' from transaction {}, which woke people",
+                plain(&protocol.0),
+                tx.hash
+            )
+        }
+        ChainEvent::Accepted { protocol, tx, .. } => {
+            format!("takes transaction {} of '{}' for ordinary use", tx.hash, plain(&protocol.0))
+        }
     }
 }
 

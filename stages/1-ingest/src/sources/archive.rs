@@ -5,8 +5,10 @@
 //! that it does not hold are skipped, and only neighbours are checked to be linked.
 
 mod format;
+mod history;
 mod recorded;
 
+pub use history::History;
 pub use recorded::{Recorded, read_recording, recordings};
 
 use crate::error::SourceError;

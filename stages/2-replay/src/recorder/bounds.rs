@@ -45,7 +45,7 @@ pub(super) struct Bounds {
 impl Bounds {
     pub(super) fn of(detail: Detail) -> Self {
         let (factor, preimages) = match detail {
-            Detail::Watch | Detail::Traced | Detail::Calls => (1, 0),
+            Detail::Watch | Detail::Traced | Detail::Calls | Detail::Entries => (1, 0),
             Detail::Full => (FULL_FACTOR, MAX_PREIMAGES),
         };
         Self {

@@ -3,7 +3,7 @@
 //! In: paths. Out: the files below them, sorted, and what each holds. Must never: guess. A file that says nothing known is
 //! named with what it says instead.
 
-use super::{DEPTH_MAX, FILE_SUFFIX, FILES_MAX, format};
+use super::{DEPTH_MAX, FILE_SUFFIX, FILES_MAX, format, history};
 use crate::error::SourceError;
 use cordon_model::block::Block;
 use std::fs;
@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 pub enum Recorded {
     /// A block with the state it ran on.
     Block(Box<Block>),
+    /// Everything that touched a protocol, up to its exploit.
+    History(history::History),
     /// JSON that names no format, unpacked: a tree of calls has none.
     Unlabelled(String),
     /// A format that is not read here.
@@ -36,7 +38,7 @@ pub fn recordings(path: &Path) -> Result<Vec<PathBuf>, SourceError> {
         // The type of the item itself below the first: links are not followed, so a walk cannot go in circles.
         let kind = if depth == 0 { fs::metadata(&path) } else { fs::symlink_metadata(&path) };
         let kind = kind.map_err(io)?;
-        let is_recording = path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(FILE_SUFFIX));
+        let is_recording = has_suffix(&path, FILE_SUFFIX) || has_suffix(&path, history::FILE_SUFFIX);
         if kind.is_file() && (is_recording || depth == 0) {
             files.push(path.clone());
         }
@@ -64,6 +66,9 @@ pub fn recordings(path: &Path) -> Result<Vec<PathBuf>, SourceError> {
 /// # Errors
 /// The file cannot be read or unpacked, or is damaged.
 pub fn read_recording(path: &Path) -> Result<Recorded, SourceError> {
+    if has_suffix(path, history::FILE_SUFFIX) {
+        return history::read(path).map(Recorded::History);
+    }
     match format::label(path)?.format {
         Some(name) if name == format::FORMAT => {
             format::read(path).map(|block| Recorded::Block(Box::new(block)))
@@ -78,6 +83,10 @@ pub fn read_recording(path: &Path) -> Result<Recorded, SourceError> {
             Ok(Recorded::Unlabelled(text))
         }
     }
+}
+
+fn has_suffix(path: &Path, suffix: &str) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(suffix))
 }
 
 #[cfg(test)]

@@ -1,0 +1,161 @@
+//! A protocol's whole history, judged as it happened.
+//!
+//! In: a [`History`]. Out: one [`Judged`] for each transaction up to the exploit, in the order of the chain, each by what was
+//! learned from those before it. Must never: look ahead, or learn from the exploit. All contracts whose calls the history
+//! holds count as the protocol. It holds no callers and no logs, so that of all detectors only the baseline can judge it.
+//!
+//! An alarm on an ordinary transaction is answered as people would: they call it ordinary before the next one comes, and it
+//! is learned.
+
+use super::judge::{Judged, Verdict, chain_of};
+use alloy_primitives::{Address, B256};
+use cordon_decide::Policy;
+use cordon_detect::BaselineConfig;
+use cordon_ingest::History;
+use cordon_model::baseline::{Baseline, Measure};
+use cordon_model::execution::Execution;
+use cordon_model::protocol::{ProtectedContract, Protocol};
+use cordon_model::units::{ChainId, ProtocolId};
+use cordon_replay::read_history_block;
+use std::collections::BTreeSet;
+
+/// Judges a history. Where it is named as one with an attack and no label says which transaction that is, it is the last
+/// one: such histories end with it.
+pub(super) fn judge(history: &History, is_attack: bool, policy: &Policy) -> Verdict {
+    let executions = match executions(history) {
+        Ok(executions) => executions,
+        Err(reason) => return Verdict::unjudged(reason),
+    };
+    let exploits = exploits(history, &executions, is_attack);
+    let protocol = protocol(&executions);
+    let (config, mut baseline) = (BaselineConfig::default(), Baseline::default());
+    let mut transactions = Vec::with_capacity(executions.len());
+    let mut after = 0usize;
+    for execution in &executions {
+        let is_exploit = exploits.contains(&execution.tx.hash);
+        let is_over = transactions.last().is_some_and(|judged: &Judged| judged.is_attack);
+        if is_over && !is_exploit {
+            after = after.saturating_add(1);
+            continue;
+        }
+        let (finding, firsts) = config.inspect(&protocol, execution, &baseline);
+        let findings: Vec<_> = finding.into_iter().collect();
+        if !is_exploit {
+            let measures: Vec<Measure> = firsts.iter().map(|first| first.measure).collect();
+            let transactions = baseline.transactions().saturating_add(1);
+            baseline.learn(execution.tx.block, transactions, &measures);
+        }
+        transactions.push(Judged::new(execution, is_exploit, findings, policy));
+    }
+    let reason = || format!("{after} transactions after the exploit are not counted");
+    // Named as ordinary use, a history still holds its exploit, which is not.
+    transactions.retain(|judged| is_attack || !judged.is_attack);
+    Verdict { transactions, unjudged: (after > 0).then(reason) }
+}
+
+fn executions(history: &History) -> Result<Vec<Execution>, String> {
+    let mut executions = Vec::new();
+    for (number, text) in &history.blocks {
+        let block = read_history_block(text, *number);
+        executions.extend(block.map_err(|error| format!("block {number}: {}", chain_of(&error)))?);
+    }
+    Ok(executions)
+}
+
+fn exploits(history: &History, executions: &[Execution], is_attack: bool) -> BTreeSet<B256> {
+    match &history.exploits {
+        Some(labels) => labels.clone(),
+        None if is_attack => executions.last().map(|last| last.tx.hash).into_iter().collect(),
+        None => BTreeSet::new(),
+    }
+}
+
+fn protocol(executions: &[Execution]) -> Protocol {
+    let frames = executions.iter().flat_map(|execution| &execution.frames);
+    let contracts: BTreeSet<Address> = frames.map(|frame| frame.address).collect();
+    let contract = |address: Address| ProtectedContract { address, name: address.to_string() };
+    Protocol {
+        id: ProtocolId("history".to_owned()),
+        chain_id: ChainId(0),
+        contracts: contracts.into_iter().map(contract).collect(),
+        factories: Vec::new(),
+        assets: Vec::new(),
+        account_views: Vec::new(),
+        capabilities: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POOL: &str = "0x0000000000000000000000000000000000009001";
+    const ALICE: &str = "0x00000000000000000000000000000000000a11ce";
+
+    fn hash(number: u64) -> B256 {
+        B256::left_padding_from(&number.to_be_bytes())
+    }
+
+    /// A block in which somebody calls one function so many times, and takes so much with each call.
+    fn block(number: u64, function: u8, times: u64, amount: u64) -> (u64, String) {
+        let call = |at: u64| {
+            let (start, end) = (at * 10, at * 10 + 9);
+            format!(
+                r#"["{POOL}","0xaaaa00{function:02x}","complete",{start},{end},"call",{{"{POOL}":[["sstore","0x1","0x2",1,{start}]]}}]"#
+            )
+        };
+        let calls: Vec<String> = (0..times).map(call).collect();
+        let moved: Vec<String> =
+            (0..times).map(|_| format!(r#"["ether","{POOL}","{ALICE}",{amount}]"#)).collect();
+        let (tx, calls, moved) = (hash(number), calls.join(","), moved.join(","));
+        (number, format!(r#"{{"{tx}":[[{calls}],[{moved}]]}}"#))
+    }
+
+    /// Fifty plain withdrawals, then one that is none, then two more.
+    fn history(labelled: bool) -> History {
+        let mut blocks: Vec<_> = (1..=50).map(|number| block(number, 1, 1, 100 + number % 7)).collect();
+        blocks.push(block(51, 1, 40, 90));
+        blocks.extend([block(52, 1, 1, 100), block(53, 1, 1, 100)]);
+        History { blocks, exploits: labelled.then(|| BTreeSet::from([hash(51)])) }
+    }
+
+    fn outcome(history: &History, is_attack: bool) -> (Vec<B256>, Vec<B256>, usize) {
+        let verdict = judge(history, is_attack, &Policy::default());
+        let hashes = |is_attack| {
+            let of =
+                verdict.transactions.iter().filter(|judged| judged.is_alarm && judged.is_attack == is_attack);
+            of.map(|judged| judged.tx).collect()
+        };
+        (hashes(true), hashes(false), verdict.transactions.len())
+    }
+
+    #[test]
+    fn the_exploit_is_told_from_what_came_before_it() {
+        assert_eq!(outcome(&history(true), true), (vec![hash(51)], vec![], 51));
+        let left_out = judge(&history(true), true, &Policy::default()).unjudged.unwrap();
+        assert_eq!(left_out, "2 transactions after the exploit are not counted");
+    }
+
+    #[test]
+    fn without_a_label_the_last_transaction_is_the_exploit_where_one_is_said_to_be_there() {
+        let mut history = history(false);
+        assert_eq!(outcome(&history, true), (vec![], vec![hash(51)], 53));
+        history.blocks.truncate(51);
+        assert_eq!(outcome(&history, true), (vec![hash(51)], vec![], 51));
+        assert_eq!(outcome(&history, false), (vec![], vec![hash(51)], 51));
+    }
+
+    #[test]
+    fn named_as_ordinary_use_a_history_does_not_count_its_exploit() {
+        assert_eq!(outcome(&history(true), false), (vec![], vec![], 50));
+        let none = History { exploits: Some(BTreeSet::new()), ..history(true) };
+        assert_eq!(outcome(&none, true).2, 53, "an index that names no exploit of it means that it has none");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_with_its_block() {
+        let broken = History { blocks: vec![(7, "{".to_owned())], exploits: None };
+        let verdict = judge(&broken, true, &Policy::default());
+        assert!(verdict.unjudged.unwrap().starts_with("block 7: history of a protocol"));
+    }
+}

@@ -1,0 +1,210 @@
+//! What the use of a protocol has been so far: for each way to measure a transaction, the most that was ever seen.
+//!
+//! In: what transactions measured, in the order of the chain. Out: how far a new one exceeds all of them. A fold: the same
+//! transactions in the same order give the same baseline, and a block that leaves the chain is taken back exactly. Must
+//! never: learn by itself; whoever judges decides what counts as ordinary.
+
+use crate::log::CURSOR_DEPTH_MAX;
+use crate::units::BlockRef;
+use alloy_primitives::{B256, U256};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+
+/// Most habits that are remembered of a protocol. The most diverse of the protocols whose whole history is at hand has
+/// fewer than 1,000; whoever floods a protocol with new orders of calls fills memory up to here and no further, at about
+/// 100 bytes each.
+pub const HABITS_MAX: usize = 65_536;
+
+/// What is measured of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Aspect {
+    /// The order in which the protocol's functions were called, nested as they were.
+    CallOrder,
+    /// How many of the protocol's functions were called, and how often one of them.
+    Calls,
+    /// How deep calls of the protocol were nested in each other.
+    Depth,
+    /// How many movements of value its calls made.
+    Transfers,
+    /// How many storage slots its calls wrote.
+    Writes,
+    /// How much of one asset left it.
+    Outflow,
+}
+
+impl fmt::Display for Aspect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CallOrder => "order of calls",
+            Self::Calls => "calls",
+            Self::Depth => "depth of calls within calls",
+            Self::Transfers => "movements of value",
+            Self::Writes => "writes to storage",
+            Self::Outflow => "outflow of one asset",
+        })
+    }
+}
+
+/// One measurement of one transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measure {
+    /// What was measured.
+    pub aspect: Aspect,
+    /// What it was measured of: the order itself, the asset, one number of several.
+    pub key: B256,
+    /// How much; one where something merely happened.
+    pub value: U256,
+}
+
+/// A measurement that exceeds all before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct First {
+    /// What was measured, and how much it was.
+    #[serde(flatten)]
+    pub measure: Measure,
+    /// The most before; zero where it never was.
+    pub before: U256,
+}
+
+impl fmt::Display for First {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Measure { aspect, value, .. } = self.measure;
+        match (aspect, self.before.is_zero()) {
+            (Aspect::CallOrder, _) => write!(f, "{aspect} never seen"),
+            (_, true) => write!(f, "{aspect}: {value}, none before"),
+            (_, false) => write!(f, "{aspect}: {value}, at most {} before", self.before),
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Baseline {
+    transactions: u64,
+    most: BTreeMap<(Aspect, B256), U256>,
+    /// How to take back the newest blocks, oldest first.
+    undo: VecDeque<Undo>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Undo {
+    block: BlockRef,
+    transactions: u64,
+    before: Vec<((Aspect, B256), Option<U256>)>,
+}
+
+impl Baseline {
+    /// How many ordinary transactions it has seen.
+    #[must_use]
+    pub fn transactions(&self) -> u64 {
+        self.transactions
+    }
+
+    /// Which of the measurements exceed all before them.
+    #[must_use]
+    pub fn firsts(&self, measures: &[Measure]) -> Vec<First> {
+        let is_full = self.most.len() >= HABITS_MAX;
+        let first = |measure: &Measure| {
+            let before = self.most.get(&(measure.aspect, measure.key)).copied();
+            // A baseline that takes nothing new any more cannot tell new from known.
+            let is_known = before.map_or(is_full, |before| measure.value <= before);
+            (!is_known).then(|| First { measure: *measure, before: before.unwrap_or(U256::ZERO) })
+        };
+        measures.iter().filter_map(first).collect()
+    }
+
+    /// Takes the measurements of an ordinary transaction, which was the `transactions`-th.
+    pub fn learn(&mut self, block: BlockRef, transactions: u64, measures: &[Measure]) {
+        let mut before = Vec::new();
+        for measure in measures {
+            let key = (measure.aspect, measure.key);
+            let known = self.most.get(&key).copied();
+            let has_room = known.is_some() || self.most.len() < HABITS_MAX;
+            if has_room && known.is_none_or(|known| known < measure.value) {
+                before.push((key, self.most.insert(key, measure.value)));
+            }
+        }
+        self.undo.push_back(Undo { block, transactions: self.transactions, before });
+        self.transactions = transactions;
+        let oldest = block.number.saturating_sub(u64::try_from(CURSOR_DEPTH_MAX).unwrap_or(u64::MAX));
+        while self.undo.front().is_some_and(|undo| undo.block.number < oldest) {
+            self.undo.pop_front();
+        }
+    }
+
+    /// Takes back what was learned in a block that left the chain. Blocks leave newest first.
+    pub fn revert(&mut self, block: BlockRef) {
+        while let Some(undo) = self.undo.pop_back_if(|undo| undo.block == block) {
+            for (key, before) in undo.before.into_iter().rev() {
+                match before {
+                    Some(before) => self.most.insert(key, before),
+                    None => self.most.remove(&key),
+                };
+            }
+            self.transactions = undo.transactions;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(number: u64) -> BlockRef {
+        BlockRef { number, hash: B256::with_last_byte(u8::try_from(number % 251).unwrap()) }
+    }
+
+    fn calls(value: u64) -> Measure {
+        Measure { aspect: Aspect::Calls, key: B256::ZERO, value: U256::from(value) }
+    }
+
+    #[test]
+    fn only_what_exceeds_everything_before_is_a_first() {
+        let mut baseline = Baseline::default();
+        baseline.learn(block(1), 1, &[calls(3)]);
+        assert_eq!(baseline.firsts(&[calls(3)]), []);
+        let [first] = baseline.firsts(&[calls(4)])[..] else { panic!("4 exceeds 3") };
+        assert_eq!(first.to_string(), "calls: 4, at most 3 before");
+        baseline.learn(block(2), 2, &[calls(2)]);
+        assert_eq!(baseline.firsts(&[calls(3)]), [], "less than before teaches nothing");
+        assert_eq!(baseline.transactions(), 2);
+    }
+
+    #[test]
+    fn a_flood_of_new_orders_fills_no_memory_and_hides_no_record() {
+        let mut baseline = Baseline::default();
+        baseline.learn(block(0), 1, &[calls(3)]);
+        let order = |number: usize| Measure {
+            aspect: Aspect::CallOrder,
+            key: B256::from(U256::from(number)),
+            value: U256::ONE,
+        };
+        for number in 0..HABITS_MAX + 10 {
+            baseline.learn(block(1_000), 2, &[order(number)]);
+        }
+        assert_eq!(baseline.most.len(), HABITS_MAX);
+        assert_eq!(baseline.firsts(&[order(HABITS_MAX * 2)]), []);
+        assert_eq!(baseline.firsts(&[calls(4)]).len(), 1);
+    }
+
+    /// Whatever was learned in blocks that leave the chain is as if it had never been, however many of them go.
+    #[test]
+    fn reverting_is_the_inverse_of_learning() {
+        let values = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8];
+        let mut baseline = Baseline::default();
+        let mut stages = vec![baseline.clone()];
+        for (number, value) in (1..).zip(values) {
+            baseline.learn(block(number), number, &[calls(value)]);
+            stages.push(baseline.clone());
+        }
+        for number in (1..=12).rev() {
+            baseline.revert(block(number));
+            stages.pop();
+            assert_eq!(Some(&baseline), stages.last());
+        }
+        baseline.revert(block(99));
+        assert_eq!(baseline, Baseline::default());
+    }
+}
