@@ -20,11 +20,12 @@ use cordon_decide::{Playbook, Policy};
 use cordon_detect::network::NetworkMonitors;
 use cordon_detect::{DetectorConfig, DetectorSet};
 use cordon_ingest::Quorum;
+use cordon_model::baseline::Baseline;
 use cordon_model::block::{Block, ChainUpdate};
 use cordon_model::incident::{Incident, IncidentEvent, Standing};
 use cordon_model::log::{Actor, ChainEvent, Cursor, EventLog};
 use cordon_model::protocol::Protocol;
-use cordon_model::units::{BlockRef, ChainId, IncidentId, PlanHash};
+use cordon_model::units::{BlockRef, ChainId, IncidentId, PlanHash, ProtocolId};
 use cordon_replay::{BlockReplay, Fork, Interest, Replayer, Rules, Views, Watch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -85,6 +86,8 @@ pub(crate) struct Scene {
     pub(crate) detectors: Arc<DetectorSet>,
     /// The readings that they want.
     pub(crate) views: Views,
+    /// What is ordinary for each protocol.
+    pub(crate) baselines: BTreeMap<ProtocolId, Arc<Baseline>>,
 }
 
 impl Engine {
@@ -184,7 +187,8 @@ impl Engine {
     pub(crate) fn scene(&self) -> Option<Scene> {
         let (head, fork) = (self.cursor.head()?, self.replayer.fork_head()?);
         let detectors = Arc::clone(&self.detectors);
-        Some(Scene { head, fork, views: views(&detectors), detectors })
+        let baselines = self.journal.chain().baselines.clone();
+        Some(Scene { head, fork, views: views(&detectors), detectors, baselines })
     }
 
     /// Handles one event to its end.
@@ -262,7 +266,11 @@ impl Engine {
         let own = self.own_transactions().await?;
         // A write-off or a refill that people approved looks like a loss or a rate jump, and is none.
         let foreign = executions.iter().filter(|execution| !own.contains(&execution.tx.hash));
-        let findings = foreign.flat_map(|execution| detectors.inspect(execution)).collect();
+        let (mut pupil, accepted) = self.pupil(&detectors, block.block_ref());
+        let findings =
+            foreign.flat_map(|execution| pupil.judge(execution, detectors.inspect(execution))).collect();
+        chain.extend(accepted);
+        chain.extend(pupil.events());
         for gap in executions.iter().flat_map(|execution| detectors.gaps(execution)) {
             tracing::warn!(detector = gap.detector, tx = %gap.tx.hash, what = %gap.what, "could not be judged");
         }

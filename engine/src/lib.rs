@@ -26,6 +26,7 @@ mod node;
 mod options;
 mod payback;
 mod plans;
+mod pupil;
 pub mod render;
 mod report;
 mod respond;

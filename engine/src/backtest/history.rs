@@ -10,7 +10,7 @@
 use super::judge::{Judged, Verdict, chain_of};
 use alloy_primitives::{Address, B256};
 use cordon_decide::Policy;
-use cordon_detect::BaselineConfig;
+use cordon_detect::{BaselineDetector, Comparison, Detector as _};
 use cordon_ingest::History;
 use cordon_model::baseline::{Baseline, Measure};
 use cordon_model::execution::Execution;
@@ -28,7 +28,7 @@ pub(super) fn judge(history: &History, is_attack: bool, policy: &Policy) -> Verd
     };
     let exploits = exploits(history, &executions, is_attack);
     let protocol = protocol(&executions);
-    let (config, mut baseline) = (BaselineConfig::default(), Baseline::default());
+    let (detector, mut baseline) = (BaselineDetector::default(), Baseline::default());
     let mut transactions = Vec::with_capacity(executions.len());
     let mut after = 0usize;
     for execution in &executions {
@@ -38,8 +38,7 @@ pub(super) fn judge(history: &History, is_attack: bool, policy: &Policy) -> Verd
             after = after.saturating_add(1);
             continue;
         }
-        let (finding, firsts) = config.inspect(&protocol, execution, &baseline);
-        let findings: Vec<_> = finding.into_iter().collect();
+        let Comparison { findings, firsts } = detector.compare(&protocol, execution, &baseline);
         if !is_exploit {
             let measures: Vec<Measure> = firsts.iter().map(|first| first.measure).collect();
             let transactions = baseline.transactions().saturating_add(1);

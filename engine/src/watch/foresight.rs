@@ -74,7 +74,9 @@ async fn look(scene: Scene, transaction: Box<Transaction>) -> Looked {
 async fn lines(scene: &Scene, transaction: &Transaction) -> Result<Vec<String>, ReplayError> {
     let mut fork = scene.fork.branch();
     let execution = fork.transaction(transaction, scene.views.clone()).await?;
-    let findings = scene.detectors.inspect(&execution);
+    let mut findings = scene.detectors.inspect(&execution);
+    let compared = scene.detectors.compare(&execution, &scene.baselines);
+    findings.extend(compared.into_iter().flat_map(|(_, compared)| compared.findings));
     let line = |finding: &cordon_model::finding::Finding| {
         let (class, protocol) = (finding.class, plain(&finding.protocol.0));
         format!("{class} on '{protocol}' (score {}): {}", finding.score, plain(&finding.evidence.to_string()))

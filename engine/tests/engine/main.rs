@@ -14,6 +14,8 @@ mod faults;
 #[cfg(test)]
 mod fixes;
 #[cfg(test)]
+mod learning;
+#[cfg(test)]
 mod members;
 #[cfg(test)]
 mod node;

@@ -34,7 +34,7 @@ use tempfile::TempDir;
 const CHANNEL: &str = "terminal";
 
 /// Steps of the attack's script before the first strike; the market has lived a while by then.
-const QUIET_STEPS: u64 = 22;
+pub(crate) const QUIET_STEPS: u64 = 22;
 
 /// Honest blocks that are watched before the first strike, so that simulations have something to replay.
 pub(crate) const WATCHED_QUIET_STEPS: u64 = 6;

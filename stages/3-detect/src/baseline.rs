@@ -16,10 +16,10 @@ mod reach;
 mod transfers;
 mod writes;
 
-use crate::detector::Statement;
+use crate::detector::{Comparison, Detector, Statement};
 use crate::detectors::ConfigError;
 use alloy_primitives::Address;
-use cordon_model::baseline::{Aspect, Baseline, First, Measure};
+use cordon_model::baseline::{Aspect, Baseline, Measure};
 use cordon_model::execution::Execution;
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::protocol::Protocol;
@@ -28,7 +28,7 @@ use serde::Deserialize;
 use std::collections::BTreeSet;
 
 /// Name in findings.
-pub const NAME: &str = "baseline";
+const NAME: &str = "baseline";
 
 /// Every aspect, in the order of [`Aspect`].
 const ASPECTS: [fn(&Reach<'_>) -> Vec<Measure>; 6] = [
@@ -73,38 +73,52 @@ impl Default for BaselineConfig {
 impl BaselineConfig {
     /// # Errors
     /// A number of aspects that cannot be reached, or that every second new user reaches.
-    pub fn check(&self) -> Result<(), ConfigError> {
+    pub fn build(self) -> Result<BaselineDetector, ConfigError> {
         let aspects = u16::try_from(ASPECTS.len()).unwrap_or(u16::MAX);
         if (2..=aspects).contains(&self.firsts_min) {
-            return Ok(());
+            return Ok(BaselineDetector(self));
         }
         let (key, value) = ("baseline.firsts_min", self.firsts_min.to_string());
         Err(ConfigError { key, value, expected: "a number of aspects from 2 to 6" })
     }
+}
 
-    /// What is unusual about a transaction, where enough is; and what it is the first in, whether or not that suffices.
-    #[must_use]
-    pub fn inspect(
-        &self,
-        protocol: &Protocol,
-        execution: &Execution,
-        baseline: &Baseline,
-    ) -> (Option<Finding>, Vec<First>) {
+/// See the module.
+#[derive(Debug, Default)]
+pub struct BaselineDetector(BaselineConfig);
+
+impl Detector for BaselineDetector {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    /// Nothing: without a past nothing is unusual.
+    fn inspect(&self, _: &Protocol, _: &Execution) -> Vec<Finding> {
+        Vec::new()
+    }
+
+    fn compares(&self) -> bool {
+        true
+    }
+
+    fn compare(&self, protocol: &Protocol, execution: &Execution, baseline: &Baseline) -> Comparison {
         let reach = Reach::of(protocol, execution);
         let measures: Vec<Measure> = ASPECTS.iter().flat_map(|measure| measure(&reach)).collect();
         let firsts = baseline.firsts(&measures);
         let aspects: BTreeSet<Aspect> = firsts.iter().map(|first| first.measure.aspect).collect();
         let aspects = u16::try_from(aspects.len()).unwrap_or(u16::MAX);
-        let finding = self.score(aspects, baseline.transactions()).map(|score| {
+        let finding = self.0.score(aspects, baseline.transactions()).map(|score| {
             let contract = reach.first().unwrap_or(Address::ZERO);
             let evidence =
                 Evidence::Unprecedented { transactions: baseline.transactions(), firsts: firsts.clone() };
             Statement { class: AttackClass::ControlFlow, contract, score, evidence }
                 .by(NAME, protocol, execution)
         });
-        (finding, firsts)
+        Comparison { findings: finding.into_iter().collect(), firsts }
     }
+}
 
+impl BaselineConfig {
     fn score(&self, aspects: u16, transactions: u64) -> Option<Score> {
         let odds = transactions.saturating_add(1).saturating_pow(u32::from(aspects));
         let (more, is_joint) =

@@ -5,6 +5,7 @@
 //! restart or a reorganisation is not the order in which they were judged first.
 
 use alloy_primitives::Address;
+use cordon_model::baseline::{Baseline, First};
 use cordon_model::execution::{Execution, Frame, FrameKind, ViewCall};
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::protocol::{Price, Protocol};
@@ -30,11 +31,31 @@ pub trait Detector: Send + Sync + Debug {
     /// What is wrong with the transaction. A reading that is missing must not become a finding of full strength.
     fn inspect(&self, protocol: &Protocol, execution: &Execution) -> Vec<Finding>;
 
+    /// True where [`Detector::compare`] says something.
+    fn compares(&self) -> bool {
+        false
+    }
+
+    /// What is wrong with the transaction beside all that its protocol was used for before, and what it is the first in.
+    fn compare(&self, protocol: &Protocol, execution: &Execution, baseline: &Baseline) -> Comparison {
+        let _ = (protocol, execution, baseline);
+        Comparison::default()
+    }
+
     /// What could not be judged, in words. An empty list and no finding together mean "looked at and clean".
     fn gaps(&self, protocol: &Protocol, execution: &Execution) -> Vec<String> {
         let _ = (protocol, execution);
         Vec::new()
     }
+}
+
+/// A transaction beside everything before it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// What is wrong with it.
+    pub findings: Vec<Finding>,
+    /// Where it exceeds all before it, whether or not that is wrong; to be learned if it is ordinary.
+    pub firsts: Vec<First>,
 }
 
 /// What a detector says of a transaction. All else that a finding holds follows from who says it, and of what.

@@ -12,6 +12,7 @@ pub mod reentrancy;
 pub mod repeated_calls;
 pub mod value_loss;
 
+use crate::baseline::BaselineConfig;
 use crate::detector::Detector;
 use crate::rules::RulesConfig;
 use flash_loan::FlashLoanConfig;
@@ -41,6 +42,8 @@ pub enum DetectorConfig {
     FreshCaller(FreshCallerConfig),
     /// The sender's side ended richer at the expense of others.
     Profit(ProfitConfig),
+    /// The protocol was used as never before.
+    Baseline(BaselineConfig),
     /// A rule of the operator holds.
     Rules(RulesConfig),
 }
@@ -57,6 +60,7 @@ impl DetectorConfig {
             Self::RepeatedCalls(RepeatedCallsConfig::default()),
             Self::FreshCaller(FreshCallerConfig::default()),
             Self::Profit(ProfitConfig::default()),
+            Self::Baseline(BaselineConfig::default()),
         ]
     }
 
@@ -73,6 +77,7 @@ impl DetectorConfig {
             Self::RepeatedCalls(config) => Box::new(config.build()?),
             Self::FreshCaller(config) => Box::new(config.build()),
             Self::Profit(config) => Box::new(config.build()?),
+            Self::Baseline(config) => Box::new(config.build()?),
             Self::Rules(config) => Box::new(config.build()?),
         })
     }

@@ -23,8 +23,8 @@ mod valuation;
 mod testing;
 
 pub use anyone::{anyone, public_contracts};
-pub use baseline::BaselineConfig;
-pub use detector::{Detector, Gap};
+pub use baseline::{BaselineConfig, BaselineDetector};
+pub use detector::{Comparison, Detector, Gap};
 pub use detectors::value_loss::loss_wad;
 pub use detectors::{ConfigError, DetectorConfig};
 pub use set::{DetectorSet, VIEWS_MAX};

@@ -4,15 +4,18 @@
 //! transaction that touches nothing named by a protocol, or that failed, costs one pass over its frames. Must never:
 //! let one detector's questions crowd out another's without saying so.
 
-use crate::detector::{Detector, Gap};
+use crate::detector::{Comparison, Detector, Gap};
 use crate::detectors::value_loss::loss_views;
 use crate::detectors::{ConfigError, DetectorConfig};
 use alloy_primitives::Address;
 use alloy_primitives::map::AddressSet;
+use cordon_model::baseline::Baseline;
 use cordon_model::execution::{Execution, ViewCall};
 use cordon_model::finding::Finding;
 use cordon_model::protocol::{Price, Protocol};
-use std::collections::BTreeSet;
+use cordon_model::units::ProtocolId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Most view calls asked about one transaction, over all detectors and protocols. Each is run twice; 4,096 of them
 /// take about as long as executing a full block, and leave room for 128 accounts with a dozen lines each.
@@ -90,6 +93,32 @@ impl DetectorSet {
             return Vec::new();
         }
         self.detectors.iter().flat_map(|detector| detector.inspect(protocol, execution)).collect()
+    }
+
+    /// What all detectors say about the transaction beside what each protocol was used for before; nothing where no
+    /// detector compares.
+    #[must_use]
+    pub fn compare(
+        &self,
+        execution: &Execution,
+        baselines: &BTreeMap<ProtocolId, Arc<Baseline>>,
+    ) -> Vec<(ProtocolId, Comparison)> {
+        if !self.detectors.iter().any(|detector| detector.compares()) {
+            return Vec::new();
+        }
+        let nothing = Baseline::default();
+        let compare = |watched: &Watched| {
+            let protocol = &watched.protocol;
+            let baseline = baselines.get(&protocol.id).map_or(&nothing, Arc::as_ref);
+            let mut all = Comparison::default();
+            for detector in &self.detectors {
+                let compared = detector.compare(protocol, execution, baseline);
+                all.findings.extend(compared.findings);
+                all.firsts.extend(compared.firsts);
+            }
+            (protocol.id.clone(), all)
+        };
+        self.concerned(execution).map(compare).collect()
     }
 
     /// What could not be judged about the transaction.

@@ -19,11 +19,11 @@ fn ordinary(number: u64) -> Execution {
 }
 
 fn learned(count: u64) -> Baseline {
-    let (config, protocol) = (BaselineConfig::default(), World::protocol());
+    let (detector, protocol) = (BaselineDetector::default(), World::protocol());
     let mut baseline = Baseline::default();
     for number in 0..count {
         let execution = ordinary(number);
-        let (_, firsts) = config.inspect(&protocol, &execution, &baseline);
+        let firsts = detector.compare(&protocol, &execution, &baseline).firsts;
         let measures: Vec<Measure> = firsts.iter().map(|first| first.measure).collect();
         baseline.learn(BlockRef { number, hash: Default::default() }, number + 1, &measures);
     }
@@ -32,8 +32,11 @@ fn learned(count: u64) -> Baseline {
 
 fn judged(script: Script, baseline: &Baseline) -> (Option<Score>, Vec<Aspect>) {
     let execution = script.finish(&[]);
-    let (finding, firsts) = BaselineConfig::default().inspect(&World::protocol(), &execution, baseline);
-    (finding.map(|finding| finding.score), firsts.into_iter().map(|first| first.measure.aspect).collect())
+    let compared = BaselineDetector::default().compare(&World::protocol(), &execution, baseline);
+    (
+        compared.findings.first().map(|finding| finding.score),
+        compared.firsts.into_iter().map(|first| first.measure.aspect).collect(),
+    )
 }
 
 /// Comes back into the lender from inside a loan, and takes far more than anybody before.
@@ -58,9 +61,8 @@ fn an_exploit_is_the_first_of_its_kind_in_many_ways() {
 fn what_was_done_before_is_nothing_new() {
     let baseline = learned(60);
     for number in 60..160 {
-        let (finding, firsts) =
-            BaselineConfig::default().inspect(&World::protocol(), &ordinary(number), &baseline);
-        assert_eq!((finding, firsts), (None, vec![]), "{number}");
+        let compared = BaselineDetector::default().compare(&World::protocol(), &ordinary(number), &baseline);
+        assert_eq!(compared, Comparison::default(), "{number}");
     }
 }
 
@@ -148,11 +150,11 @@ fn a_protocol_reached_through_a_delegate_call_is_named_by_its_code() {
 #[test]
 fn numbers_that_cannot_be_meant_are_refused() {
     for firsts_min in [0, 1, 7] {
-        let error = BaselineConfig { firsts_min }.check().unwrap_err().to_string();
+        let error = BaselineConfig { firsts_min }.build().unwrap_err().to_string();
         assert_eq!(
             error,
             format!("baseline.firsts_min = '{firsts_min}': expected a number of aspects from 2 to 6")
         );
     }
-    assert_eq!(BaselineConfig::default().check(), Ok(()));
+    assert!(BaselineConfig::default().build().is_ok());
 }
