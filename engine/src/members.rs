@@ -118,7 +118,8 @@ impl Engine {
 fn newcomers(detectors: &DetectorSet, replayed: &BlockReplay) -> Vec<Joining> {
     let mut found: Vec<Joining> = Vec::new();
     for execution in &replayed.executions {
-        for newcomer in detectors.protocols().flat_map(|protocol| joining(protocol, execution)) {
+        let concerned = detectors.concerned(execution);
+        for newcomer in concerned.into_iter().flat_map(|protocol| joining(protocol, execution)) {
             if !found.iter().any(|known| known.contract == newcomer.contract) {
                 found.push(newcomer);
             }

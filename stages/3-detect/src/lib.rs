@@ -22,7 +22,7 @@ mod valuation;
 mod testing;
 
 pub use anyone::{anyone, public_contracts};
-pub use detector::{Detector, Gap};
+pub use detector::{Detector, Gap, Opinion};
 pub use detectors::value_loss::loss_wad;
 pub use detectors::{ConfigError, DetectorConfig};
-pub use set::{DetectorSet, VIEWS_MAX};
+pub use set::{DetectorSet, Judgement, VIEWS_MAX};

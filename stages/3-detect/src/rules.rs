@@ -10,6 +10,7 @@ mod cases;
 mod fault;
 mod file;
 mod functions;
+mod lists;
 mod literals;
 mod needs;
 mod records;
@@ -21,16 +22,17 @@ mod values;
 pub use fault::RuleError;
 pub use file::{RULE_FILE_BYTES_MAX, RuleSet};
 
-use crate::detector::{Detector, Statement};
+use crate::detector::{Detector, Opinion, Statement};
 use crate::detectors::ConfigError;
 use alloy_primitives::Address;
 use cel::{Context, Env, Value};
 use cordon_model::execution::Execution;
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::protocol::Protocol;
+use lists::{ELEMENTS_MAX, LIST_MAX};
 use literals::Constant;
-use needs::{Needs, Present};
-use records::{ELEMENTS_MAX, Facts, LIST_MAX, Scope};
+use needs::{Index, Needs, Present};
+use records::{Facts, Scope};
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -65,7 +67,7 @@ impl RulesConfig {
         if let Some((twice, _)) = neighbours.find(|(a, b)| a == b) {
             return Err(wrong((*twice).to_owned(), "rule ids that no other rule has, in any file"));
         }
-        Ok(UserRules { sets: self.sets.clone() })
+        Ok(UserRules::new(self.sets.clone()))
     }
 }
 
@@ -109,17 +111,35 @@ impl Rule {
 #[derive(Debug, Clone)]
 pub struct UserRules {
     sets: Vec<Arc<RuleSet>>,
+    index: Index<Place>,
 }
 
+/// Which set, and which of its rules.
+type Place = (usize, usize);
+
 impl UserRules {
+    fn new(sets: Vec<Arc<RuleSet>>) -> Self {
+        let places = |(set, rules): (usize, &Arc<RuleSet>)| {
+            let needs = rules.rules.iter().map(|rule| rule.needs.clone());
+            needs.enumerate().map(|(rule, needs)| ((set, rule), needs)).collect::<Vec<_>>()
+        };
+        let index = Index::of(sets.iter().enumerate().flat_map(places));
+        Self { sets, index }
+    }
+
     fn judged(&self, protocol: &Protocol, execution: &Execution) -> Vec<(&Rule, Result<bool, String>)> {
         let facts = Facts::new(protocol, execution);
-        let present = Present::of(execution);
-        let wanted = self.sets.iter().flat_map(|set| set.rules.iter().map(move |rule| (set, rule)));
-        wanted
-            .filter(|(_, rule)| rule.needs.are_met(&present) || facts.knows_calls_only())
-            .map(|(set, rule)| (rule, rule.holds(&set.env, &facts)))
-            .collect()
+        let places = if facts.knows_calls_only() {
+            self.index.all()
+        } else {
+            self.index.worth_a_look(&Present::of(execution))
+        };
+        let at = |(set, rule): Place| {
+            let set = self.sets.get(set)?;
+            Some((set, set.rules.get(rule)?))
+        };
+        let rules = places.into_iter().filter_map(at);
+        rules.map(|(set, rule)| (rule, rule.holds(&set.env, &facts))).collect()
     }
 }
 
@@ -129,22 +149,25 @@ impl Detector for UserRules {
     }
 
     fn inspect(&self, protocol: &Protocol, execution: &Execution) -> Vec<Finding> {
-        let judged = self.judged(protocol, execution);
-        let holding = judged.into_iter().filter(|(_, holds)| *holds == Ok(true)).map(|(rule, _)| rule);
-        holding.map(|rule| finding(rule, protocol, execution)).collect()
+        self.judge(protocol, execution).findings
     }
 
     fn gaps(&self, protocol: &Protocol, execution: &Execution) -> Vec<String> {
-        let mut gaps: Vec<String> = Facts::cut(execution)
-            .map(|(list, length)| format!("rules see {LIST_MAX} of {length} {list}"))
-            .into_iter()
-            .collect();
+        self.judge(protocol, execution).gaps
+    }
+
+    fn judge(&self, protocol: &Protocol, execution: &Execution) -> Opinion {
+        let cut =
+            Facts::cut(execution).map(|(list, length)| format!("rules see {LIST_MAX} of {length} {list}"));
+        let mut opinion = Opinion { findings: Vec::new(), gaps: cut.into_iter().collect() };
         for (rule, holds) in self.judged(protocol, execution) {
-            if let Err(why) = holds {
-                gaps.push(format!("rule '{}' could not be judged: {why}", rule.id));
+            match holds {
+                Ok(true) => opinion.findings.push(finding(rule, protocol, execution)),
+                Ok(false) => {}
+                Err(why) => opinion.gaps.push(format!("rule '{}' could not be judged: {why}", rule.id)),
             }
         }
-        gaps
+        opinion
     }
 }
 

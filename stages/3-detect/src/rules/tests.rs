@@ -16,7 +16,7 @@ fn load(when: &str) -> Result<RuleSet, String> {
 }
 
 fn detector(when: &str) -> UserRules {
-    UserRules { sets: vec![Arc::new(load(when).unwrap())] }
+    UserRules::new(vec![Arc::new(load(when).unwrap())])
 }
 
 /// The strike of the test world, with one log of its own.
@@ -259,6 +259,43 @@ fn rules_are_only_evaluated_where_what_they_name_is_there() {
         "calls.exists(c, logs.exists(l, l.topic0 == event('A()')) ? false : true)",
     ] {
         assert_eq!(needs(when), Needs::Unknown, "{when}");
+    }
+}
+
+#[test]
+fn rules_are_found_by_what_is_there_in_the_order_of_the_file() {
+    let needs = |when: &str| load(when).unwrap().rules[0].needs.clone();
+    let rules = [
+        needs("tx.success"),
+        needs("calls.exists(c, c.selector == sig('f()'))"),
+        needs("logs.exists(l, l.topic0 in [event('A()'), event('B()')])"),
+        needs("logs.exists(l, l.topic0 == event('C()'))"),
+        needs("size(calls) > 1"),
+    ];
+    let index = needs::Index::of(rules.into_iter().enumerate());
+    let mut execution = strike();
+    assert_eq!(index.worth_a_look(&Present::of(&execution)), [0, 4]);
+    for event in ["B()", "A()"] {
+        execution.logs.push(Log { topics: vec![keccak256(event)], ..execution.logs[0].clone() });
+    }
+    assert_eq!(index.worth_a_look(&Present::of(&execution)), [0, 2, 4]);
+    execution.frames[0].input = keccak256("f()")[..4].to_vec().into();
+    assert_eq!(index.worth_a_look(&Present::of(&execution)), [0, 1, 2, 4]);
+    assert_eq!(index.all(), [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn whether_a_contract_is_protected_is_the_same_by_list_and_by_look_up() {
+    for (when, wanted) in [
+        ("protects(transfers[0].from) && transfers[0].from in protocol.contracts", true),
+        ("protects(tx.from) || tx.from in protocol.contracts", false),
+        // Nothing, a word and an address in bytes.
+        ("protects(topic_address(logs[0], 3))", false),
+        ("protects(topic(logs[0], 1))", false),
+        ("protects(topic_address(logs[0], 1))", true),
+        ("protocol.contracts.exists(c, c == transfers[0].from) && size(protocol.contracts) == 2", true),
+    ] {
+        assert_eq!(holds(when), wanted, "{when}");
     }
 }
 
