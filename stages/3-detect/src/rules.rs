@@ -13,6 +13,7 @@ mod functions;
 mod lists;
 mod literals;
 mod needs;
+mod readings;
 mod records;
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,7 @@ use crate::detector::{Detector, Opinion, Statement};
 use crate::detectors::ConfigError;
 use alloy_primitives::Address;
 use cel::{Context, Env, Value};
-use cordon_model::execution::Execution;
+use cordon_model::execution::{Execution, ViewCall};
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::protocol::Protocol;
 use lists::{ELEMENTS_MAX, LIST_MAX};
@@ -91,6 +92,9 @@ impl Rule {
         if let Some(list) = self.beyond_calls.filter(|_| facts.knows_calls_only()) {
             return Err(format!("the record has no {list}"));
         }
+        if let Some(reading) = facts.unanswered(&self.constants) {
+            return Err(format!("there is no answer to {reading}"));
+        }
         facts.budget().renew();
         let scope = Scope { facts, constants: &self.constants };
         let mut context = Context::with_env(Arc::clone(env));
@@ -112,6 +116,8 @@ impl Rule {
 pub struct UserRules {
     sets: Vec<Arc<RuleSet>>,
     index: Index<Place>,
+    /// Whether any rule has readings.
+    asks: bool,
 }
 
 /// Which set, and which of its rules.
@@ -124,21 +130,27 @@ impl UserRules {
             needs.enumerate().map(|(rule, needs)| ((set, rule), needs)).collect::<Vec<_>>()
         };
         let index = Index::of(sets.iter().enumerate().flat_map(places));
-        Self { sets, index }
+        let mut rules = sets.iter().flat_map(|set| &set.rules);
+        let asks = rules.any(|rule| rule.constants.iter().any(|constant| constant.reading().is_some()));
+        Self { sets, index, asks }
+    }
+
+    /// The rules that might hold, each with its set.
+    fn worth_a_look(&self, execution: &Execution) -> impl Iterator<Item = (&RuleSet, &Rule)> {
+        let places = if execution.detail.knows_logs() {
+            self.index.worth_a_look(&Present::of(execution))
+        } else {
+            self.index.all()
+        };
+        places.into_iter().filter_map(|(set, rule): Place| {
+            let set = self.sets.get(set)?;
+            Some((set.as_ref(), set.rules.get(rule)?))
+        })
     }
 
     fn judged(&self, protocol: &Protocol, execution: &Execution) -> Vec<(&Rule, Result<bool, String>)> {
         let facts = Facts::new(protocol, execution);
-        let places = if facts.knows_calls_only() {
-            self.index.all()
-        } else {
-            self.index.worth_a_look(&Present::of(execution))
-        };
-        let at = |(set, rule): Place| {
-            let set = self.sets.get(set)?;
-            Some((set, set.rules.get(rule)?))
-        };
-        let rules = places.into_iter().filter_map(at);
+        let rules = self.worth_a_look(execution);
         rules.map(|(set, rule)| (rule, rule.holds(&set.env, &facts))).collect()
     }
 }
@@ -146,6 +158,14 @@ impl UserRules {
 impl Detector for UserRules {
     fn name(&self) -> &'static str {
         "rules"
+    }
+
+    fn views(&self, _: &Protocol, execution: &Execution) -> Vec<ViewCall> {
+        if !self.asks {
+            return Vec::new();
+        }
+        let constants = self.worth_a_look(execution).flat_map(|(_, rule)| &rule.constants);
+        constants.filter_map(Constant::reading).map(|reading| reading.call.clone()).collect()
     }
 
     fn inspect(&self, protocol: &Protocol, execution: &Execution) -> Vec<Finding> {

@@ -4,6 +4,7 @@
 
 use super::lists::{Budget, Contracts, Items, LIST_MAX};
 use super::literals::Constant;
+use super::readings::Reading;
 use super::types::{Record, Variable};
 use super::values::{Amount, Octets};
 use alloy_primitives::{Address, Bytes, U256};
@@ -261,6 +262,14 @@ impl<'e> Facts<'e> {
         !self.execution.detail.knows_logs()
     }
 
+    /// The reading that was not answered, of those that a rule wants.
+    pub(super) fn unanswered<'c>(&self, constants: &'c [Constant]) -> Option<&'c Reading> {
+        constants
+            .iter()
+            .filter_map(Constant::reading)
+            .find(|reading| reading.answer(self.execution).is_none())
+    }
+
     /// The list that was cut, with its true length.
     pub(super) fn cut(execution: &Execution) -> Option<(&'static str, usize)> {
         let lists = [
@@ -303,7 +312,7 @@ pub(super) struct Scope<'s, 'e> {
 impl VariableResolver for Scope<'_, '_> {
     fn resolve<'b>(&'b self, name: &str) -> Option<CowVal<'b, 'b>> {
         if let Some(constant) = Constant::find(self.constants, name) {
-            return Some(CowVal::Borrowed(constant.value()));
+            return constant.value(self.facts.execution);
         }
         let facts = self.facts;
         Some(match Variable::named(name)? {
