@@ -8,7 +8,7 @@
 mod chain;
 mod checks;
 pub mod raw;
-mod rules;
+pub(crate) mod rules;
 
 pub use chain::{Chain, Node};
 

@@ -107,6 +107,16 @@ impl Engine {
         Ok(code.map(|contract| Joining { protocol: protocol.id.clone(), contract, because }))
     }
 
+    /// Judges by these detectors from the next block on. What the log and earlier blocks say stays as it is.
+    ///
+    /// # Errors
+    /// [`EngineError`] where a detector cannot be built; then everything is as before.
+    pub fn judge_by(&mut self, units: &[DetectorConfig]) -> Result<(), EngineError> {
+        self.detectors = Arc::new(assemble(units, &self.configured, &self.journal.chain().followed)?);
+        self.units = units.to_vec();
+        Ok(())
+    }
+
     /// The detectors as the log says now.
     pub(crate) fn reassemble(&mut self) -> Result<(), EngineError> {
         let detectors = assemble(&self.units, &self.configured, &self.journal.chain().followed)?;
