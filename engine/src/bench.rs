@@ -5,7 +5,9 @@
 //! order, timed by the thread's own clock; each must reach the gas of the header. Must never: give a ratio between two
 //! different runs, or time a wrong answer.
 
+mod detect;
 mod figures;
+mod judging;
 mod laps;
 mod patterns;
 mod report;
@@ -21,6 +23,7 @@ use cordon_model::execution::{Detail, Execution};
 use cordon_model::protocol::{ProtectedContract, Protocol};
 use cordon_model::units::{ChainId, ProtocolId};
 use cordon_replay::{BlockReplay, Interest, Prepared, Views, Watch, no_views, replay_witness};
+pub use detect::{DetectReport, Latency, SettingReport, detect};
 pub use figures::Decimal;
 use laps::{Measured, Round};
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,15 +55,8 @@ const MODERN_MAINNET: u64 = 17_000_000;
 /// A file that cannot be read, a block that cannot be executed, or an execution that does not reach the gas of a header
 /// that another one reached.
 pub fn replay(path: &Path, rounds: u32) -> Result<BenchReport, EngineError> {
-    let archive = Archive::open(path).map_err(EngineError::Archive)?;
-    if archive.is_empty() {
-        return Err(EngineError::NoBlocks { path: path.to_owned(), skipped: archive.skipped() });
-    }
     cordon_replay::warm_up();
-    let mut blocks = Vec::new();
-    for block in archive.blocks() {
-        blocks.push(Arc::new(block.map_err(EngineError::Archive)?));
-    }
+    let blocks = load(path)?;
     let watched = watched(&blocks);
     let (cliff_transactions, cliff_ratio) = cliff(&blocks, &watched)?;
     let (checked, right) = check(&blocks)?;
@@ -92,6 +88,15 @@ pub fn replay(path: &Path, rounds: u32) -> Result<BenchReport, EngineError> {
         trace_bomb,
         peak_rss_bytes: figures::peak_rss_bytes(),
     })
+}
+
+/// The blocks of an archive.
+fn load(path: &Path) -> Result<Vec<Arc<Block>>, EngineError> {
+    let archive = Archive::open(path).map_err(EngineError::Archive)?;
+    if archive.is_empty() {
+        return Err(EngineError::NoBlocks { path: path.to_owned(), skipped: archive.skipped() });
+    }
+    archive.blocks().map(|block| block.map(Arc::new).map_err(EngineError::Archive)).collect()
 }
 
 /// What is watched while measuring, and the same with every level of interest.

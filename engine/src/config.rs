@@ -8,13 +8,15 @@
 mod chain;
 mod checks;
 pub mod raw;
-mod rules;
+pub(crate) mod rules;
 
 pub use chain::{Chain, Node};
 
 use crate::config::raw::{RawAccount, RawAsset, RawConfig, RawLever, RawProtocol, RawSigner};
 use alloy_primitives::{Address, Selector, U256, keccak256};
-use cordon_model::protocol::{AccountView, AssetSpec, Capability, Price, ProtectedContract, Protocol};
+use cordon_model::protocol::{
+    AccountView, AssetSpec, Capability, Contracts, Price, ProtectedContract, Protocol,
+};
 use cordon_model::units::{Asset, CapabilityId, ChainId, ProtocolId, parse_wad};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -247,7 +249,7 @@ impl Resolver<'_> {
 
     fn protocol(&mut self, key: &str, raw: RawProtocol, chain_id: ChainId) -> Option<Protocol> {
         let before = self.problems.len();
-        let mut contracts = Vec::new();
+        let mut contracts = Contracts::default();
         for (index, contract) in raw.contracts.into_iter().enumerate() {
             let address = self.address(&format!("{key}.contracts[{index}].address"), &contract.address);
             contracts.extend(address.map(|address| ProtectedContract { address, name: contract.name }));

@@ -248,7 +248,7 @@ impl Engine {
         block: &Arc<Block>,
         detectors: &Arc<DetectorSet>,
     ) -> Result<BlockReplay, EngineError> {
-        let interest = Interest::Touching(Arc::new(detectors.watched()));
+        let interest = Interest::Touching(detectors.watched());
         let watch = Watch { interest, ..Watch::everything(views(detectors)) };
         Ok(self.replayer.replay(Arc::clone(block), watch).await?)
     }
@@ -264,16 +264,20 @@ impl Engine {
         }
         let executions: Vec<_> = replayed.executions.into_iter().filter(|e| detectors.concerns(e)).collect();
         let own = self.own_transactions().await?;
-        // A write-off or a refill that people approved looks like a loss or a rate jump, and is none.
-        let foreign = executions.iter().filter(|execution| !own.contains(&execution.tx.hash));
         let (mut pupil, accepted) = self.pupil(&detectors, block.block_ref());
-        let findings =
-            foreign.flat_map(|execution| pupil.judge(execution, detectors.inspect(execution))).collect();
+        let mut findings = Vec::new();
+        for execution in &executions {
+            let judgement = detectors.judge(execution);
+            // A write-off or a refill that people approved looks like a loss or a rate jump, and is none.
+            if !own.contains(&execution.tx.hash) {
+                findings.extend(pupil.judge(execution, judgement.findings));
+            }
+            for gap in judgement.gaps {
+                tracing::warn!(detector = gap.detector, tx = %gap.tx.hash, what = %gap.what, "could not be judged");
+            }
+        }
         chain.extend(accepted);
         chain.extend(pupil.events());
-        for gap in executions.iter().flat_map(|execution| detectors.gaps(execution)) {
-            tracing::warn!(detector = gap.detector, tx = %gap.tx.hash, what = %gap.what, "could not be judged");
-        }
         let known: Vec<&Incident> = self.journal.incidents().collect();
         let assignments = cordon_decide::correlate(findings, &known, &self.policy);
         let incidents = assignments

@@ -107,6 +107,16 @@ impl Engine {
         Ok(code.map(|contract| Joining { protocol: protocol.id.clone(), contract, because }))
     }
 
+    /// Judges by these detectors from the next block on. What the log and earlier blocks say stays as it is.
+    ///
+    /// # Errors
+    /// [`EngineError`] where a detector cannot be built; then everything is as before.
+    pub fn judge_by(&mut self, units: &[DetectorConfig]) -> Result<(), EngineError> {
+        self.detectors = Arc::new(assemble(units, &self.configured, &self.journal.chain().followed)?);
+        self.units = units.to_vec();
+        Ok(())
+    }
+
     /// The detectors as the log says now.
     pub(crate) fn reassemble(&mut self) -> Result<(), EngineError> {
         let detectors = assemble(&self.units, &self.configured, &self.journal.chain().followed)?;
@@ -118,7 +128,8 @@ impl Engine {
 fn newcomers(detectors: &DetectorSet, replayed: &BlockReplay) -> Vec<Joining> {
     let mut found: Vec<Joining> = Vec::new();
     for execution in &replayed.executions {
-        for newcomer in detectors.protocols().flat_map(|protocol| joining(protocol, execution)) {
+        let concerned = detectors.concerned(execution);
+        for newcomer in concerned.into_iter().flat_map(|protocol| joining(protocol, execution)) {
             if !found.iter().any(|known| known.contract == newcomer.contract) {
                 found.push(newcomer);
             }

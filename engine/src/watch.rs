@@ -8,6 +8,7 @@ mod follow;
 mod foresight;
 mod lookout;
 mod open;
+mod reload;
 mod restore;
 
 pub(crate) use restore::remember;
@@ -18,6 +19,7 @@ use crate::error::{EngineError, chain};
 use cordon_model::log::EventLog;
 use cordon_notify::{ChannelConfig, Moment, Outbox};
 use cordon_store::SqliteLog;
+use reload::{RuleFiles, Units};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch::{Receiver, Sender, channel};
@@ -41,6 +43,8 @@ type Say = Arc<dyn Fn(String) + Send + Sync>;
 struct Shared {
     log: Arc<dyn EventLog>,
     say: Say,
+    /// Detectors with the rules that are in force.
+    units: Receiver<Units>,
     /// Rung when notices may have been queued, so that an outbox does not wait for its next look.
     bell: Sender<()>,
 }
@@ -80,6 +84,9 @@ pub async fn watch(
             tokio::spawn(deliver(Outbox::new(outbox), Arc::clone(&log), rung.clone(), over.clone()))
         })
         .collect();
+    let (ready, units) = channel(Arc::new(first.detectors.clone()));
+    let files = RuleFiles::new(Arc::clone(&units.borrow()));
+    let reload = tokio::spawn(reload::run(files, ready, Arc::clone(&say), over.clone()));
     let mut chains = JoinSet::new();
     for config in configs {
         let said = Arc::clone(&say);
@@ -89,12 +96,15 @@ pub async fn watch(
             _ => Arc::new(move |line| said(format!("chain {id}: {line}"))),
         };
         let patient = configs.len() > 1;
-        let shared = Shared { log: Arc::clone(&log), say: tell, bell: bell.clone() };
+        let shared = Shared { log: Arc::clone(&log), say: tell, units: units.clone(), bell: bell.clone() };
         chains.spawn(follow::run(config.clone(), patient, shared, stop.clone()));
     }
     let outcome = attend(&mut chains).await;
     chains.shutdown().await;
     end(ended, deliveries).await;
+    if let Err(error) = reload.await {
+        tracing::warn!(%error, "looking at rule files did not end well");
+    }
     outcome
 }
 

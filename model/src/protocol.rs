@@ -5,8 +5,10 @@
 
 use crate::execution::ViewCall;
 use crate::units::{Asset, CapabilityId, ChainId, ProtocolId};
+use alloy_primitives::map::AddressMap;
 use alloy_primitives::{Address, Bytes, Selector, U256};
 use serde::{Deserialize, Serialize};
+use std::ops::Deref;
 
 /// A protected protocol on one chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,7 +18,7 @@ pub struct Protocol {
     /// Chain it lives on.
     pub chain_id: ChainId,
     /// Contracts whose holdings and control flow are protected.
-    pub contracts: Vec<ProtectedContract>,
+    pub contracts: Contracts,
     /// Contracts whose creations join the protocol: every contract that one of them creates is protected from its
     /// first block on.
     #[serde(default)]
@@ -33,7 +35,7 @@ impl Protocol {
     /// True where the address is one of the protected contracts.
     #[must_use]
     pub fn protects(&self, address: Address) -> bool {
-        self.contracts.iter().any(|contract| contract.address == address)
+        self.contracts.named(address).is_some()
     }
 
     /// The valued asset, if it is one.
@@ -45,9 +47,8 @@ impl Protocol {
     /// The operator's name for an address of this protocol: a contract, or a valued token.
     #[must_use]
     pub fn label(&self, address: Address) -> Option<&str> {
-        let contract = self.contracts.iter().find(|contract| contract.address == address);
         let token = || self.asset(Asset::Token(address)).map(|spec| spec.symbol.as_str());
-        contract.map(|contract| contract.name.as_str()).or_else(token)
+        self.contracts.named(address).map(|contract| contract.name.as_str()).or_else(token)
     }
 }
 
@@ -58,6 +59,81 @@ pub struct ProtectedContract {
     pub address: Address,
     /// Name for people.
     pub name: String,
+}
+
+/// Protected contracts in the order given. Whether an address is one of them is asked several times per call frame of
+/// every transaction, so it is looked up and not searched for.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<ProtectedContract>", into = "Vec<ProtectedContract>")]
+pub struct Contracts {
+    list: Vec<ProtectedContract>,
+    places: AddressMap<usize>,
+}
+
+impl Contracts {
+    /// The contract of this address; the first one where several have it.
+    #[must_use]
+    pub fn named(&self, address: Address) -> Option<&ProtectedContract> {
+        self.list.get(*self.places.get(&address)?)
+    }
+
+    /// Takes one more.
+    pub fn push(&mut self, contract: ProtectedContract) {
+        self.places.entry(contract.address).or_insert(self.list.len());
+        self.list.push(contract);
+    }
+}
+
+impl Deref for Contracts {
+    type Target = [ProtectedContract];
+
+    fn deref(&self) -> &Self::Target {
+        &self.list
+    }
+}
+
+impl<'a> IntoIterator for &'a Contracts {
+    type Item = &'a ProtectedContract;
+    type IntoIter = std::slice::Iter<'a, ProtectedContract>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.list.iter()
+    }
+}
+
+/// The same contracts in the same order.
+impl PartialEq for Contracts {
+    fn eq(&self, other: &Self) -> bool {
+        self.list == other.list
+    }
+}
+
+impl Eq for Contracts {}
+
+impl Extend<ProtectedContract> for Contracts {
+    fn extend<T: IntoIterator<Item = ProtectedContract>>(&mut self, contracts: T) {
+        contracts.into_iter().for_each(|contract| self.push(contract));
+    }
+}
+
+impl FromIterator<ProtectedContract> for Contracts {
+    fn from_iter<T: IntoIterator<Item = ProtectedContract>>(contracts: T) -> Self {
+        let mut all = Self::default();
+        all.extend(contracts);
+        all
+    }
+}
+
+impl From<Vec<ProtectedContract>> for Contracts {
+    fn from(contracts: Vec<ProtectedContract>) -> Self {
+        contracts.into_iter().collect()
+    }
+}
+
+impl From<Contracts> for Vec<ProtectedContract> {
+    fn from(contracts: Contracts) -> Self {
+        contracts.list
+    }
 }
 
 /// An asset and where its price comes from.
@@ -172,4 +248,33 @@ pub enum Grant {
     ObserveOnly,
     /// Send without a person, where policy and proof allow it.
     Automatic,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contract(byte: u8, name: &str) -> ProtectedContract {
+        ProtectedContract { address: Address::repeat_byte(byte), name: name.to_owned() }
+    }
+
+    #[test]
+    fn contracts_are_found_by_address_however_they_came() {
+        let mut contracts = Contracts::from(vec![contract(1, "one"), contract(2, "two")]);
+        contracts.push(contract(3, "three"));
+        contracts.extend([contract(1, "one again")]);
+        let name = |byte| contracts.named(Address::repeat_byte(byte)).map(|found| found.name.as_str());
+        assert_eq!([name(1), name(2), name(3), name(4)], [Some("one"), Some("two"), Some("three"), None]);
+        assert_eq!(contracts.len(), 4, "the list is as given");
+    }
+
+    #[test]
+    fn contracts_are_written_as_a_list_and_read_back_with_their_places() {
+        let contracts: Contracts = [contract(1, "one"), contract(2, "two")].into_iter().collect();
+        let text = serde_json::to_string(&contracts).unwrap();
+        assert_eq!(text, serde_json::to_string(&contracts.to_vec()).unwrap());
+        let read: Contracts = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, contracts);
+        assert!(read.named(Address::repeat_byte(2)).is_some() && read.named(Address::ZERO).is_none());
+    }
 }

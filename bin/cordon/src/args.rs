@@ -155,6 +155,10 @@ pub(crate) enum Bench {
     /// Every mode runs on every block in every round, timed by the thread's own clock. A run whose spread is above 1.3
     /// says that it cannot be judged; build with --release, or the ratios mean nothing.
     Replay(BenchReplay),
+    /// Judging by detectors and rules against bare revm, on the modern blocks of an archive, with every account protected.
+    ///
+    /// As `bench replay`: interleaved, timed by the thread's own clock, only with --release, only where the spread is low.
+    Detect(BenchReplay),
     /// What a fork costs beside a copy, and how many what-ifs fit into a second, on the largest block of an archive.
     Forks(BenchForks),
     /// What reading a node's state takes: cold reads per block and waits per transaction, with and without reading ahead.

@@ -253,6 +253,11 @@ async fn judge_recordings(arguments: Backtest) -> Result<ExitCode> {
 async fn measure(arguments: Bench) -> Result<ExitCode> {
     match arguments {
         Bench::Replay(arguments) => return measure_replay(arguments).await,
+        Bench::Detect(BenchReplay { path, rounds, json }) => {
+            let work = tokio::task::spawn_blocking(move || bench::detect(&path, rounds));
+            let report = work.await.context("measuring")??;
+            if json { say_json(&report)? } else { say(&report.lines().join("\n"))? }
+        }
         Bench::Forks(arguments) => say_json(&bench::forks(&arguments.path).await?)?,
         Bench::Cold(arguments) => {
             let range = arguments.from..=arguments.to;

@@ -1,16 +1,18 @@
 //! Rule files that a configuration names.
 //!
-//! In: paths. Out: parsed rules inside the detector's configuration, or problems that name file, rule and column. Must
-//! never: start with a rule that does not pass its own tests.
+//! In: paths. Out: parsed rules inside the detector's configuration, or problems that name file, rule and column; and the
+//! same once more while Cordon watches, where a file has changed. Must never: judge by a rule that does not pass its own
+//! tests.
 
 use super::Resolver;
 use cordon_detect::DetectorConfig;
 use cordon_detect::rules::{RULE_FILE_BYTES_MAX, RuleSet, RulesConfig};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 impl Resolver<'_> {
-    /// Reads the rule files of every detector that has some. True where all of them are usable.
+    /// Reads the rule files of every detector that has some, and makes their paths those of the files. True where all of
+    /// them are usable.
     pub(super) fn read_rules(&mut self, detectors: &mut [DetectorConfig]) -> bool {
         let before = self.problems.len();
         for (index, detector) in detectors.iter_mut().enumerate() {
@@ -22,9 +24,9 @@ impl Resolver<'_> {
     }
 
     fn read_files(&mut self, key: &str, rules: &mut RulesConfig) {
-        for (index, file) in rules.files.iter().enumerate() {
+        for (index, file) in rules.files.iter_mut().enumerate() {
             let key = format!("{key}[{index}]");
-            let path = self.folder.join(file);
+            let path = self.folder.join(&*file);
             match read(&path) {
                 Err(why) => {
                     let expected =
@@ -41,23 +43,74 @@ impl Resolver<'_> {
                     }
                 },
             }
+            *file = path;
         }
     }
 }
 
 /// How many rules these detectors have.
-pub(super) fn count(detectors: &[DetectorConfig]) -> usize {
-    let rules = |detector: &DetectorConfig| match detector {
-        DetectorConfig::Rules(rules) => rules.sets.iter().map(|set| set.ids().count()).sum(),
-        _ => 0,
-    };
-    detectors.iter().map(rules).sum()
+pub(crate) fn count(detectors: &[DetectorConfig]) -> usize {
+    sets(detectors).map(|set| set.ids().count()).sum()
+}
+
+/// The rule files of these detectors.
+pub(crate) fn files(detectors: &[DetectorConfig]) -> Vec<PathBuf> {
+    let files = detectors.iter().filter_map(|detector| match detector {
+        DetectorConfig::Rules(rules) => Some(&rules.files),
+        _ => None,
+    });
+    files.flatten().cloned().collect()
+}
+
+/// The same detectors with their rule files read again. A file whose text is what it was is not parsed again.
+///
+/// # Errors
+/// Everything that is wrong with the files, one entry each.
+pub(crate) fn reread(detectors: &[DetectorConfig]) -> Result<Vec<DetectorConfig>, Vec<String>> {
+    let known: Vec<&Arc<RuleSet>> = sets(detectors).collect();
+    let mut fresh = detectors.to_vec();
+    let mut wrong = Vec::new();
+    for detector in &mut fresh {
+        if let DetectorConfig::Rules(rules) = detector {
+            rules.sets.clear();
+            for file in &rules.files {
+                match read_again(file, &known) {
+                    Ok(set) => rules.sets.push(set),
+                    Err(errors) => wrong.extend(errors),
+                }
+            }
+        }
+    }
+    if wrong.is_empty() {
+        wrong.extend(
+            fresh.iter().filter_map(|detector| detector.build().err()).map(|error| error.to_string()),
+        );
+    }
+    if wrong.is_empty() { Ok(fresh) } else { Err(wrong) }
+}
+
+fn sets(detectors: &[DetectorConfig]) -> impl Iterator<Item = &Arc<RuleSet>> {
+    let sets = detectors.iter().filter_map(|detector| match detector {
+        DetectorConfig::Rules(rules) => Some(&rules.sets),
+        _ => None,
+    });
+    sets.flatten()
+}
+
+fn read_again(path: &Path, known: &[&Arc<RuleSet>]) -> Result<Arc<RuleSet>, Vec<String>> {
+    let origin = path.display().to_string();
+    let text = read(path).map_err(|why| vec![format!("rule file '{origin}' cannot be read: {why}")])?;
+    if let Some(same) = known.iter().find(|set| set.is_of(&origin, &text)) {
+        return Ok(Arc::clone(same));
+    }
+    let parsed = RuleSet::parse(&origin, &text);
+    parsed.map(Arc::new).map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 
 fn read(path: &Path) -> Result<String, String> {
     let bytes = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
     if bytes > RULE_FILE_BYTES_MAX {
-        return Err(format!("it has {bytes}"));
+        return Err(format!("it has {bytes} bytes"));
     }
     std::fs::read_to_string(path).map_err(|error| error.to_string())
 }

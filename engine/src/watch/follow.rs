@@ -6,6 +6,7 @@
 use super::foresight;
 use super::lookout;
 use super::open::{self, stopped};
+use super::reload::Units;
 use super::restore::restore;
 use super::{Ended, PAUSE_FIRST, PAUSE_MAX, Shared};
 use crate::config::Config;
@@ -24,6 +25,8 @@ struct Begun {
     looks: mpsc::Receiver<Observation>,
     /// The state after the newest judged block, for whoever looks ahead.
     scenes: watch::Sender<Option<Scene>>,
+    /// Detectors with the rules that are in force.
+    units: Receiver<Units>,
 }
 
 /// Watches one chain until `stop` says so or it cannot be followed.
@@ -68,15 +71,17 @@ async fn begin(
             }
         }
     }
-    Ok(Some(Begun { source: nodes.source, engine, looks, scenes }))
+    let units = shared.units.clone();
+    Ok(Some(Begun { source: nodes.source, engine, looks, scenes, units }))
 }
 
 /// It may be dropped at any point, since the log knows what was done, so an interrupt does not wait for a node that
 /// hangs.
 async fn follow(begun: &mut Begun, mut stop: Receiver<bool>) -> Result<(), EngineError> {
-    let Begun { source, engine, looks, scenes } = begun;
+    let Begun { source, engine, looks, scenes, units } = begun;
     let mut pause = PAUSE_FIRST;
     loop {
+        take_up(units, engine, scenes);
         // Looks that queued up while blocks were judged; they never wait for the head of the chain to be reached.
         while let Ok(seen) = looks.try_recv() {
             engine.observe(seen).await?;
@@ -97,6 +102,7 @@ async fn follow(begun: &mut Begun, mut stop: Receiver<bool>) -> Result<(), Engin
                 tokio::select! {
                     () = stopped(&mut stop) => return Ok(()),
                     Some(seen) = looks.recv() => engine.observe(seen).await?,
+                    Ok(()) = units.changed() => units.mark_changed(),
                     hint = source.wait() => if let Err(error) = hint { tracing::warn!(error = %chain(&error), "hint lost") },
                 }
                 None
@@ -117,6 +123,21 @@ async fn follow(begun: &mut Begun, mut stop: Receiver<bool>) -> Result<(), Engin
                 pause.saturating_mul(2).min(PAUSE_MAX)
             }
         };
+    }
+}
+
+/// Takes up rules that changed, between two blocks.
+fn take_up(units: &mut Receiver<Units>, engine: &mut Engine, scenes: &watch::Sender<Option<Scene>>) {
+    if !units.has_changed().unwrap_or(false) {
+        return;
+    }
+    let fresh = Arc::clone(&units.borrow_and_update());
+    match engine.judge_by(&fresh) {
+        Ok(()) => drop(scenes.send_replace(engine.scene())),
+        // They were built once before they were handed out.
+        Err(error) => {
+            tracing::error!(error = %chain(&error), "new rules cannot be taken up; the old ones stay")
+        }
     }
 }
 

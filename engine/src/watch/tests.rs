@@ -90,7 +90,8 @@ impl Post {
         let delivery = tokio::spawn(deliver(outbox, Arc::clone(&log), rung, ended));
         turns().await;
         let say: Say = Arc::new(|_| {});
-        Self { shared: Shared { log, say, bell }, inbox, over, delivery }
+        let (_, units) = channel(Arc::default());
+        Self { shared: Shared { log, say, units, bell }, inbox, over, delivery }
     }
 
     /// Queues what people are told of a chain, and returns the notices. Another `occasion` gives others.

@@ -33,6 +33,15 @@ pub struct Lap {
     pub cpu_ns: u64,
 }
 
+impl Lap {
+    /// The time that this thread spends on `work`, with its result.
+    pub fn of<T>(work: impl FnOnce() -> T) -> (Self, T) {
+        let started = clock_ns();
+        let result = work();
+        (Self { cpu_ns: clock_ns().saturating_sub(started) }, result)
+    }
+}
+
 impl Prepared {
     /// Makes a block ready.
     ///

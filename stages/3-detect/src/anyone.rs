@@ -12,7 +12,7 @@ use crate::parties::SendersSide;
 use alloy_primitives::Address;
 use alloy_primitives::map::AddressSet;
 use cordon_model::execution::Execution;
-use cordon_model::protocol::{ProtectedContract, Protocol};
+use cordon_model::protocol::{Contracts, ProtectedContract, Protocol};
 use cordon_model::units::ProtocolId;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,7 +39,7 @@ pub fn anyone(execution: &Execution, public: &AddressSet) -> Protocol {
     let mut protocol = Protocol {
         id: ProtocolId("anyone".to_owned()),
         chain_id: execution.tx.chain_id,
-        contracts: Vec::new(),
+        contracts: Contracts::default(),
         factories: Vec::new(),
         assets: Vec::new(),
         account_views: Vec::new(),

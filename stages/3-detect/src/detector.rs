@@ -47,6 +47,21 @@ pub trait Detector: Send + Sync + Debug {
         let _ = (protocol, execution);
         Vec::new()
     }
+
+    /// Both at once. A detector that finds out in one pass what is wrong and what it could not judge does that here, and
+    /// answers [`Detector::inspect`] and [`Detector::gaps`] from it.
+    fn judge(&self, protocol: &Protocol, execution: &Execution) -> Opinion {
+        Opinion { findings: self.inspect(protocol, execution), gaps: self.gaps(protocol, execution) }
+    }
+}
+
+/// What one detector says of one transaction, for one protocol.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Opinion {
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// What could not be judged, in words.
+    pub gaps: Vec<String>,
 }
 
 /// A transaction beside everything before it.

@@ -24,7 +24,7 @@ mod testing;
 
 pub use anyone::{anyone, public_contracts};
 pub use baseline::{BaselineConfig, BaselineDetector};
-pub use detector::{Comparison, Detector, Gap};
+pub use detector::{Comparison, Detector, Gap, Opinion};
 pub use detectors::value_loss::loss_wad;
 pub use detectors::{ConfigError, DetectorConfig};
-pub use set::{DetectorSet, VIEWS_MAX};
+pub use set::{DetectorSet, Judgement, VIEWS_MAX};

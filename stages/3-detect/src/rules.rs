@@ -10,8 +10,10 @@ mod cases;
 mod fault;
 mod file;
 mod functions;
+mod lists;
 mod literals;
 mod needs;
+mod readings;
 mod records;
 #[cfg(test)]
 mod tests;
@@ -21,16 +23,17 @@ mod values;
 pub use fault::RuleError;
 pub use file::{RULE_FILE_BYTES_MAX, RuleSet};
 
-use crate::detector::{Detector, Statement};
+use crate::detector::{Detector, Opinion, Statement};
 use crate::detectors::ConfigError;
 use alloy_primitives::Address;
 use cel::{Context, Env, Value};
-use cordon_model::execution::Execution;
+use cordon_model::execution::{Execution, ViewCall};
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::protocol::Protocol;
+use lists::{ELEMENTS_MAX, LIST_MAX};
 use literals::Constant;
-use needs::{Needs, Present};
-use records::{ELEMENTS_MAX, Facts, LIST_MAX, Scope};
+use needs::{Index, Needs, Present};
+use records::{Facts, Scope};
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -65,7 +68,7 @@ impl RulesConfig {
         if let Some((twice, _)) = neighbours.find(|(a, b)| a == b) {
             return Err(wrong((*twice).to_owned(), "rule ids that no other rule has, in any file"));
         }
-        Ok(UserRules { sets: self.sets.clone() })
+        Ok(UserRules::new(self.sets.clone()))
     }
 }
 
@@ -89,6 +92,9 @@ impl Rule {
         if let Some(list) = self.beyond_calls.filter(|_| facts.knows_calls_only()) {
             return Err(format!("the record has no {list}"));
         }
+        if let Some(reading) = facts.unanswered(&self.constants) {
+            return Err(format!("there is no answer to {reading}"));
+        }
         facts.budget().renew();
         let scope = Scope { facts, constants: &self.constants };
         let mut context = Context::with_env(Arc::clone(env));
@@ -109,17 +115,43 @@ impl Rule {
 #[derive(Debug, Clone)]
 pub struct UserRules {
     sets: Vec<Arc<RuleSet>>,
+    index: Index<Place>,
+    /// Whether any rule has readings.
+    asks: bool,
 }
 
+/// Which set, and which of its rules.
+type Place = (usize, usize);
+
 impl UserRules {
+    fn new(sets: Vec<Arc<RuleSet>>) -> Self {
+        let places = |(set, rules): (usize, &Arc<RuleSet>)| {
+            let needs = rules.rules.iter().map(|rule| rule.needs.clone());
+            needs.enumerate().map(|(rule, needs)| ((set, rule), needs)).collect::<Vec<_>>()
+        };
+        let index = Index::of(sets.iter().enumerate().flat_map(places));
+        let mut rules = sets.iter().flat_map(|set| &set.rules);
+        let asks = rules.any(|rule| rule.constants.iter().any(|constant| constant.reading().is_some()));
+        Self { sets, index, asks }
+    }
+
+    /// The rules that might hold, each with its set.
+    fn worth_a_look(&self, execution: &Execution) -> impl Iterator<Item = (&RuleSet, &Rule)> {
+        let places = if execution.detail.knows_logs() {
+            self.index.worth_a_look(&Present::of(execution))
+        } else {
+            self.index.all()
+        };
+        places.into_iter().filter_map(|(set, rule): Place| {
+            let set = self.sets.get(set)?;
+            Some((set.as_ref(), set.rules.get(rule)?))
+        })
+    }
+
     fn judged(&self, protocol: &Protocol, execution: &Execution) -> Vec<(&Rule, Result<bool, String>)> {
         let facts = Facts::new(protocol, execution);
-        let present = Present::of(execution);
-        let wanted = self.sets.iter().flat_map(|set| set.rules.iter().map(move |rule| (set, rule)));
-        wanted
-            .filter(|(_, rule)| rule.needs.are_met(&present) || facts.knows_calls_only())
-            .map(|(set, rule)| (rule, rule.holds(&set.env, &facts)))
-            .collect()
+        let rules = self.worth_a_look(execution);
+        rules.map(|(set, rule)| (rule, rule.holds(&set.env, &facts))).collect()
     }
 }
 
@@ -128,23 +160,34 @@ impl Detector for UserRules {
         "rules"
     }
 
+    fn views(&self, _: &Protocol, execution: &Execution) -> Vec<ViewCall> {
+        if !self.asks {
+            return Vec::new();
+        }
+        let constants = self.worth_a_look(execution).flat_map(|(_, rule)| &rule.constants);
+        constants.filter_map(Constant::reading).map(|reading| reading.call.clone()).collect()
+    }
+
     fn inspect(&self, protocol: &Protocol, execution: &Execution) -> Vec<Finding> {
-        let judged = self.judged(protocol, execution);
-        let holding = judged.into_iter().filter(|(_, holds)| *holds == Ok(true)).map(|(rule, _)| rule);
-        holding.map(|rule| finding(rule, protocol, execution)).collect()
+        self.judge(protocol, execution).findings
     }
 
     fn gaps(&self, protocol: &Protocol, execution: &Execution) -> Vec<String> {
-        let mut gaps: Vec<String> = Facts::cut(execution)
-            .map(|(list, length)| format!("rules see {LIST_MAX} of {length} {list}"))
-            .into_iter()
-            .collect();
+        self.judge(protocol, execution).gaps
+    }
+
+    fn judge(&self, protocol: &Protocol, execution: &Execution) -> Opinion {
+        let cut =
+            Facts::cut(execution).map(|(list, length)| format!("rules see {LIST_MAX} of {length} {list}"));
+        let mut opinion = Opinion { findings: Vec::new(), gaps: cut.into_iter().collect() };
         for (rule, holds) in self.judged(protocol, execution) {
-            if let Err(why) = holds {
-                gaps.push(format!("rule '{}' could not be judged: {why}", rule.id));
+            match holds {
+                Ok(true) => opinion.findings.push(finding(rule, protocol, execution)),
+                Ok(false) => {}
+                Err(why) => opinion.gaps.push(format!("rule '{}' could not be judged: {why}", rule.id)),
             }
         }
-        gaps
+        opinion
     }
 }
 

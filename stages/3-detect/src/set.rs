@@ -4,11 +4,11 @@
 //! transaction that touches nothing named by a protocol, or that failed, costs one pass over its frames. Must never:
 //! let one detector's questions crowd out another's without saying so.
 
-use crate::detector::{Comparison, Detector, Gap};
+use crate::detector::{Comparison, Detector, Gap, Opinion};
 use crate::detectors::value_loss::loss_views;
 use crate::detectors::{ConfigError, DetectorConfig};
 use alloy_primitives::Address;
-use alloy_primitives::map::AddressSet;
+use alloy_primitives::map::{AddressMap, AddressSet};
 use cordon_model::baseline::Baseline;
 use cordon_model::execution::{Execution, ViewCall};
 use cordon_model::finding::Finding;
@@ -25,22 +25,36 @@ pub const VIEWS_MAX: usize = 4_096;
 #[derive(Debug)]
 pub struct DetectorSet {
     detectors: Vec<Box<dyn Detector>>,
-    watched: Vec<Watched>,
+    protocols: Vec<Protocol>,
+    /// Which protocols name an address, by their places. One look-up per touched address, however many there are.
+    named: AddressMap<Vec<usize>>,
+    watched: Arc<AddressSet>,
 }
 
-/// A protocol and the addresses that make a transaction worth a look.
-#[derive(Debug)]
-struct Watched {
-    protocol: Protocol,
-    addresses: AddressSet,
+/// What the detectors of a set say of one transaction.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// What is wrong, in the order of protocols, then detectors.
+    pub findings: Vec<Finding>,
+    /// What could not be judged.
+    pub gaps: Vec<Gap>,
 }
 
 impl DetectorSet {
     /// These detectors over these protocols.
     #[must_use]
     pub fn new(detectors: Vec<Box<dyn Detector>>, protocols: Vec<Protocol>) -> Self {
-        let watched = protocols.into_iter().map(Watched::new).collect();
-        Self { detectors, watched }
+        let mut named: AddressMap<Vec<usize>> = AddressMap::default();
+        for (place, protocol) in protocols.iter().enumerate() {
+            for address in addresses(protocol) {
+                let places = named.entry(address).or_default();
+                if places.last() != Some(&place) {
+                    places.push(place);
+                }
+            }
+        }
+        let watched = Arc::new(named.keys().copied().collect());
+        Self { detectors, protocols, named, watched }
     }
 
     /// The configured detectors over these protocols.
@@ -54,21 +68,40 @@ impl DetectorSet {
 
     /// The protocols, in the order given.
     pub fn protocols(&self) -> impl Iterator<Item = &Protocol> {
-        self.watched.iter().map(|watched| &watched.protocol)
+        self.protocols.iter()
     }
 
     /// Every address whose touch makes a transaction worth a look: protected contracts, and the vaults by whose rate
     /// shares are priced.
     #[must_use]
-    pub fn watched(&self) -> AddressSet {
-        self.watched.iter().flat_map(|watched| watched.addresses.iter().copied()).collect()
+    pub fn watched(&self) -> Arc<AddressSet> {
+        Arc::clone(&self.watched)
     }
 
     /// True where the transaction succeeded and touched something that a protocol names. A record that was cut counts
     /// as touching: what is missing may be the part that matters.
     #[must_use]
     pub fn concerns(&self, execution: &Execution) -> bool {
-        self.concerned(execution).next().is_some()
+        !self.concerned(execution).is_empty()
+    }
+
+    /// The protocols that a transaction concerns, as [`DetectorSet::concerns`] says, in the order given.
+    #[must_use]
+    pub fn concerned(&self, execution: &Execution) -> Vec<&Protocol> {
+        if !execution.status.is_success() {
+            return Vec::new();
+        }
+        let here = |protocol: &&Protocol| protocol.chain_id == execution.tx.chain_id;
+        if execution.truncated {
+            return self.protocols.iter().filter(here).collect();
+        }
+        let transfers = execution.transfers.iter().flat_map(|moved| [moved.from, moved.to]);
+        let touched = execution.frames.iter().map(|frame| frame.address).chain(transfers);
+        let touched = touched.chain(execution.storage_changes.iter().map(|change| change.address));
+        let touched = touched.chain(execution.balance_changes_wei.keys().copied());
+        let places: BTreeSet<usize> =
+            touched.filter_map(|address| self.named.get(&address)).flatten().copied().collect();
+        places.into_iter().filter_map(|place| self.protocols.get(place)).filter(here).collect()
     }
 
     /// Readings to take before and after the transaction: no call twice, at most [`VIEWS_MAX`]. Those of
@@ -80,10 +113,37 @@ impl DetectorSet {
         calls
     }
 
-    /// What all detectors say about the transaction, in the order of protocols, then detectors.
+    /// What all detectors say about the transaction, and what could not be judged, in one pass.
+    #[must_use]
+    pub fn judge(&self, execution: &Execution) -> Judgement {
+        let mut judgement = Judgement::default();
+        let concerned = self.concerned(execution);
+        for protocol in &concerned {
+            let gap =
+                |detector, what| Gap { detector, protocol: protocol.id.clone(), tx: execution.tx, what };
+            for detector in &self.detectors {
+                let Opinion { findings, gaps } = detector.judge(protocol, execution);
+                judgement.findings.extend(findings);
+                judgement.gaps.extend(gaps.into_iter().map(|what| gap(detector.name(), what)));
+            }
+        }
+        if let (Some(protocol), Some(what)) = (concerned.first(), self.cut(execution)) {
+            let (detector, protocol) = ("views", protocol.id.clone());
+            judgement.gaps.push(Gap { detector, protocol, tx: execution.tx, what });
+        }
+        judgement
+    }
+
+    /// The findings of [`DetectorSet::judge`].
     #[must_use]
     pub fn inspect(&self, execution: &Execution) -> Vec<Finding> {
-        self.pairs(execution).flat_map(|(protocol, detector)| detector.inspect(protocol, execution)).collect()
+        self.judge(execution).findings
+    }
+
+    /// The gaps of [`DetectorSet::judge`].
+    #[must_use]
+    pub fn gaps(&self, execution: &Execution) -> Vec<Gap> {
+        self.judge(execution).gaps
     }
 
     /// What all detectors say about a transaction that succeeded, for a protocol that is not in the set.
@@ -107,8 +167,7 @@ impl DetectorSet {
             return Vec::new();
         }
         let nothing = Baseline::default();
-        let compare = |watched: &Watched| {
-            let protocol = &watched.protocol;
+        let compare = |protocol: &Protocol| {
             let baseline = baselines.get(&protocol.id).map_or(&nothing, Arc::as_ref);
             let mut all = Comparison::default();
             for detector in &self.detectors {
@@ -118,79 +177,39 @@ impl DetectorSet {
             }
             (protocol.id.clone(), all)
         };
-        self.concerned(execution).map(compare).collect()
+        self.concerned(execution).into_iter().map(compare).collect()
     }
 
-    /// What could not be judged about the transaction.
-    #[must_use]
-    pub fn gaps(&self, execution: &Execution) -> Vec<Gap> {
-        let gap = |protocol: &Protocol, detector: &'static str, what: String| Gap {
-            detector,
-            protocol: protocol.id.clone(),
-            tx: execution.tx,
-            what,
-        };
-        let mut gaps: Vec<Gap> = self
-            .pairs(execution)
-            .flat_map(|(protocol, detector)| {
-                let whats = detector.gaps(protocol, execution);
-                whats.into_iter().map(move |what| gap(protocol, detector.name(), what))
-            })
-            .collect();
-        let wanted = self.wanted(execution).len();
-        if wanted > VIEWS_MAX {
-            let what = format!("{wanted} readings were wanted, {VIEWS_MAX} are taken");
-            gaps.extend(
-                self.concerned(execution).next().map(|watched| gap(&watched.protocol, "views", what)),
-            );
+    /// That more readings were wanted than are taken. Which were wanted is only asked where as many were taken as ever
+    /// are.
+    fn cut(&self, execution: &Execution) -> Option<String> {
+        if execution.views.len() < VIEWS_MAX {
+            return None;
         }
-        gaps
+        let wanted = self.wanted(execution).len();
+        (wanted > VIEWS_MAX).then(|| format!("{wanted} readings were wanted, {VIEWS_MAX} are taken"))
     }
 
     fn wanted(&self, execution: &Execution) -> Vec<ViewCall> {
         let mut seen = BTreeSet::new();
-        let protocols = self.concerned(execution).map(|watched| &watched.protocol);
-        let measured = protocols.flat_map(|protocol| loss_views(protocol, execution));
-        let asked =
-            self.pairs(execution).flat_map(|(protocol, detector)| detector.views(protocol, execution));
+        let concerned = self.concerned(execution);
+        let measured = concerned.iter().flat_map(|protocol| loss_views(protocol, execution));
+        let pairs = concerned
+            .iter()
+            .flat_map(|protocol| self.detectors.iter().map(move |detector| (protocol, detector)));
+        let asked = pairs.flat_map(|(protocol, detector)| detector.views(protocol, execution));
         measured.chain(asked).filter(|call| seen.insert(call.clone())).collect()
-    }
-
-    fn pairs<'a>(
-        &'a self,
-        execution: &'a Execution,
-    ) -> impl Iterator<Item = (&'a Protocol, &'a dyn Detector)> {
-        self.concerned(execution)
-            .flat_map(|watched| self.detectors.iter().map(|detector| (&watched.protocol, detector.as_ref())))
-    }
-
-    fn concerned<'a>(&'a self, execution: &'a Execution) -> impl Iterator<Item = &'a Watched> {
-        self.watched.iter().filter(|watched| watched.is_concerned(execution))
     }
 }
 
-impl Watched {
-    fn new(protocol: Protocol) -> Self {
-        let mut addresses: AddressSet = protocol.contracts.iter().map(|contract| contract.address).collect();
-        addresses.extend(protocol.assets.iter().filter_map(|spec| match spec.price {
-            Price::ShareRate { vault, .. } => Some(vault),
-            Price::Fixed { .. } | Price::Unpriced => None,
-        }));
-        addresses.extend(protocol.factories.iter().copied());
-        Self { protocol, addresses }
-    }
-
-    fn is_concerned(&self, execution: &Execution) -> bool {
-        let named = |address: &Address| self.addresses.contains(address);
-        let touched = || {
-            execution.truncated
-                || execution.frames.iter().any(|frame| named(&frame.address))
-                || execution.transfers.iter().any(|moved| named(&moved.from) || named(&moved.to))
-                || execution.storage_changes.iter().any(|change| named(&change.address))
-                || execution.balance_changes_wei.keys().any(named)
-        };
-        self.protocol.chain_id == execution.tx.chain_id && execution.status.is_success() && touched()
-    }
+/// The addresses that make a transaction worth a look.
+fn addresses(protocol: &Protocol) -> impl Iterator<Item = Address> {
+    let contracts = protocol.contracts.iter().map(|contract| contract.address);
+    let vaults = protocol.assets.iter().filter_map(|spec| match spec.price {
+        Price::ShareRate { vault, .. } => Some(vault),
+        Price::Fixed { .. } | Price::Unpriced => None,
+    });
+    contracts.chain(vaults).chain(protocol.factories.iter().copied())
 }
 
 #[cfg(test)]
@@ -278,6 +297,38 @@ mod tests {
     }
 
     #[test]
+    fn one_pass_says_what_two_questions_say() {
+        let set = set();
+        let execution = World::new().script().strike().finish(&[]);
+        let Judgement { findings, gaps } = set.judge(&execution);
+        assert!(!findings.is_empty() && !gaps.is_empty(), "nothing was read, so prices are missing");
+        assert_eq!((findings, gaps), (set.inspect(&execution), set.gaps(&execution)));
+    }
+
+    #[test]
+    fn a_protocol_is_concerned_once_and_only_where_it_is_named() {
+        let of = |id: &str, places: &[usize]| {
+            let mut protocol = World::protocol();
+            protocol.id = cordon_model::units::ProtocolId(id.to_owned());
+            protocol.assets.clear();
+            protocol.contracts =
+                places.iter().map(|place| World::protocol().contracts[*place].clone()).collect();
+            protocol
+        };
+        let set =
+            DetectorSet::new(Vec::new(), vec![of("both", &[1, 0]), of("lending", &[0]), of("vault", &[1])]);
+        let mut script = World::new().script();
+        script.call(LENDING_VAULT, 1, |_| ());
+        script.call(LENDING_VAULT, 2, |_| ());
+        let execution = script.finish(&[]);
+        let ids: Vec<&str> =
+            set.concerned(&execution).iter().map(|protocol| protocol.id.0.as_str()).collect();
+        assert_eq!(ids, ["both", "lending"]);
+        let cut = Execution { truncated: true, ..execution };
+        assert_eq!(set.concerned(&cut).len(), 3);
+    }
+
+    #[test]
     fn more_readings_than_the_bound_are_stated() {
         let mut protocol = World::protocol();
         let contract = protocol.contracts[1].clone();
@@ -291,8 +342,8 @@ mod tests {
         let set = DetectorSet::new(detectors, vec![protocol]);
         let mut script = World::new().script();
         script.call(COLLATERAL_VAULT, 1, |_| ());
-        let execution = script.finish(&[]);
-        assert_eq!(set.views(&execution).len(), VIEWS_MAX);
+        let execution = script.judged_by(&set);
+        assert_eq!(execution.views.len(), VIEWS_MAX);
         assert!(set.gaps(&execution).iter().any(|gap| gap.detector == "views"));
     }
 

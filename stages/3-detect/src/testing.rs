@@ -81,7 +81,8 @@ impl World {
         Protocol {
             id: ProtocolId("lending".to_owned()),
             chain_id: ChainId(1),
-            contracts: vec![contract(LENDING_VAULT, "lending"), contract(COLLATERAL_VAULT, "collateral")],
+            contracts: vec![contract(LENDING_VAULT, "lending"), contract(COLLATERAL_VAULT, "collateral")]
+                .into(),
             factories: vec![],
             assets: vec![
                 asset(USD, "USD", Price::Fixed { value_wad: WAD }),

@@ -74,7 +74,7 @@ pub(crate) fn protocol(grant: Grant) -> Protocol {
     Protocol {
         id: ProtocolId("lending".to_owned()),
         chain_id: CHAIN,
-        contracts: vec![ProtectedContract { address: VAULT, name: "Vault".to_owned() }],
+        contracts: vec![ProtectedContract { address: VAULT, name: "Vault".to_owned() }].into(),
         factories: vec![],
         assets: vec![],
         account_views: vec![],

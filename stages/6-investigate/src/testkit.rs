@@ -24,7 +24,7 @@ pub(crate) fn protocol() -> Protocol {
     Protocol {
         id: ProtocolId("lending".to_owned()),
         chain_id: ChainId(1),
-        contracts: vec![ProtectedContract { address: VAULT, name: "Vault".to_owned() }],
+        contracts: vec![ProtectedContract { address: VAULT, name: "Vault".to_owned() }].into(),
         factories: vec![],
         assets: vec![
             asset(USD, "USD", 6, Price::Fixed { value_wad: WAD }),

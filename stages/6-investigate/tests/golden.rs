@@ -129,7 +129,7 @@ fn protocol() -> Protocol {
     Protocol {
         id: ProtocolId("lending".to_owned()),
         chain_id: ChainId(1),
-        contracts: vec![ProtectedContract { address: VAULT, name: "Lending Vault".to_owned() }],
+        contracts: vec![ProtectedContract { address: VAULT, name: "Lending Vault".to_owned() }].into(),
         factories: vec![],
         assets: vec![AssetSpec {
             asset: Asset::Token(USD),

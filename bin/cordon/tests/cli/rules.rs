@@ -30,7 +30,7 @@ fn a_wrong_rule_is_an_error_of_the_configuration_with_file_rule_and_column() {
     let said = complaint(folder.path(), &["check"], 3);
     assert!(said.contains("detector[0].files[0]: found 'rules.toml'"), "{said}");
     assert!(
-        said.contains("rule 'paused': line 1, column 17: a log has no 'protcted'; it has address"),
+        said.contains("rule 'paused': line 6, column 25: a log has no 'protcted'; it has address"),
         "{said}"
     );
     let caret = said.lines().find(|line| line.trim() == "^").unwrap();

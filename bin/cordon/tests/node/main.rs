@@ -59,6 +59,42 @@ async fn the_pause_lands_and_the_second_strike_fails() {
     assert_eq!(incidents[0]["state"], "investigated");
 }
 
+/// A rule file with one rule.
+fn rule(id: &str, when: &str) -> String {
+    format!(
+        "[[rule]]\nid = '{id}'\ntitle = 'Rule {id} holds'\nclass = 'test'\nscore = 900\nwhen = '{when}'\n"
+    )
+}
+
+#[tokio::test]
+async fn rules_are_exchanged_while_it_watches_and_bad_ones_change_nothing() {
+    let Some(binary) = binary() else { return };
+    let node = Anvil::start(&binary);
+    let market = Market::deploy(&node).await;
+    let start = node.block_number().await;
+    let url = format!("http://127.0.0.1:{}", node.port);
+    let prepared = Watch::prepare(&market, &url, start, "observe-only");
+    let detector = "[[detector]]\ntype = \"rules\"\nfiles = [\"rules.toml\"]\n\n[[detector]]";
+    prepared.edit_config(|text| text.replacen("[[detector]]", detector, 1));
+    prepared.write("rules.toml", &rule("never", "false"));
+    let mut watch = Watch::begin(prepared);
+    watch.await_line("watching").await;
+
+    watch.write("rules.toml", &rule("typo", "tx.succes"));
+    watch.await_line("cannot be used; the 1 rules before stay in force").await;
+    watch.await_line("rule 'typo': line 6, column 11: tx has no 'succes'").await;
+    watch.write("rules.toml", &(rule("touched", "calls.exists(c, c.protected)") + &rule("never", "false")));
+    watch.await_line("rule files changed: 2 rules are in force").await;
+
+    // Said while no block came: the next one is judged by them.
+    market.strike(&node).await;
+    node.mine().await;
+    watch.await_line("Rule touched holds").await;
+    watch.interrupt().await;
+    assert_eq!(watch.incidents().len(), 1, "the rule and the detectors speak of one incident");
+    assert!(!watch.log_text().contains("Rule never holds"));
+}
+
 #[tokio::test]
 async fn without_a_grant_nothing_is_sent() {
     let Some(binary) = binary() else { return };

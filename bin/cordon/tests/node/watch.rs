@@ -34,6 +34,11 @@ impl Prepared {
         cordon(self.folder.path()).args(arguments).output().unwrap()
     }
 
+    /// Writes a file.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
     /// Whether a file of this name is there.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.folder.path().join(name).exists()
@@ -117,6 +122,11 @@ impl Watch {
     /// Runs another command in the watcher's folder.
     pub(crate) fn cordon(&self, arguments: &[&str]) -> std::process::Output {
         cordon(self.folder.path()).args(arguments).output().unwrap()
+    }
+
+    /// Writes a file into the watcher's folder.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
     }
 
     /// A file of the watcher's folder.

@@ -45,7 +45,7 @@
 mod accounts;
 mod assess;
 
-use crate::detector::{Detector, Statement};
+use crate::detector::{Detector, Opinion, Statement};
 use crate::detectors::ConfigError;
 use crate::valuation::value_ceiling_wad;
 use accounts::touched_accounts;
@@ -159,28 +159,36 @@ impl Detector for ValueLoss {
     }
 
     fn inspect(&self, protocol: &Protocol, execution: &Execution) -> Vec<Finding> {
-        let assessment = Assessment::of(protocol, execution);
-        let Some(score) = self.score(&assessment) else { return Vec::new() };
-        let contract = assessment.contract;
-        vec![
-            Statement {
-                class: AttackClass::ValueExtraction,
-                contract,
-                score,
-                evidence: Evidence::ValueLoss {
-                    loss_wad: assessment.loss_wad(),
-                    loss_share_bps: assessment.loss_share(),
-                    holdings: assessment.holdings,
-                    obligations_delta_wad: assessment.obligations_delta_wad,
-                    gainers: assessment.gainers,
-                },
-            }
-            .by(self.name(), protocol, execution),
-        ]
+        self.judge(protocol, execution).findings
     }
 
     fn gaps(&self, protocol: &Protocol, execution: &Execution) -> Vec<String> {
+        self.judge(protocol, execution).gaps
+    }
+
+    fn judge(&self, protocol: &Protocol, execution: &Execution) -> Opinion {
         let assessment = Assessment::of(protocol, execution);
+        let gaps = self.unjudged(&assessment);
+        let Some(score) = self.score(&assessment) else { return Opinion { findings: Vec::new(), gaps } };
+        let contract = assessment.contract;
+        let statement = Statement {
+            class: AttackClass::ValueExtraction,
+            contract,
+            score,
+            evidence: Evidence::ValueLoss {
+                loss_wad: assessment.loss_wad(),
+                loss_share_bps: assessment.loss_share(),
+                holdings: assessment.holdings,
+                obligations_delta_wad: assessment.obligations_delta_wad,
+                gainers: assessment.gainers,
+            },
+        };
+        Opinion { findings: vec![statement.by(self.name(), protocol, execution)], gaps }
+    }
+}
+
+impl ValueLoss {
+    fn unjudged(&self, assessment: &Assessment) -> Vec<String> {
         let mut gaps = Vec::new();
         let loss_wad = assessment.loss_wad();
         if !loss_wad.is_zero() && self.loss_min_wad.is_zero() && assessment.loss_share().is_none() {
@@ -189,13 +197,11 @@ impl Detector for ValueLoss {
                 "a loss of {loss} has no threshold: holdings cannot be read and loss_min_value is 0"
             ));
         }
-        gaps.extend(assessment.unread);
-        gaps.extend(assessment.notes);
+        gaps.extend(assessment.unread.iter().cloned());
+        gaps.extend(assessment.notes.iter().cloned());
         gaps
     }
-}
 
-impl ValueLoss {
     /// `None` below the thresholds.
     fn score(&self, assessment: &Assessment) -> Option<Score> {
         let loss_wad = assessment.loss_wad();

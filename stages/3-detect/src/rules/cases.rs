@@ -7,7 +7,9 @@
 use super::records::KINDS;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use cordon_model::block::Transaction;
-use cordon_model::execution::{Creation, Execution, Frame, FrameKind, Log, Status, StorageChange, Transfer};
+use cordon_model::execution::{
+    Creation, Execution, Frame, FrameKind, Log, Status, StorageChange, Transfer, ViewCall, ViewReading,
+};
 use cordon_model::protocol::{ProtectedContract, Protocol};
 use cordon_model::units::{Asset, BlockRef, ChainId, ProtocolId, TxRef};
 use serde::Deserialize;
@@ -39,6 +41,8 @@ pub(super) struct Case {
     changes: Vec<CaseChange>,
     #[serde(default)]
     created: Vec<String>,
+    #[serde(default)]
+    views: Vec<CaseView>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -99,6 +103,18 @@ struct CaseChange {
     slot: String,
     before: String,
     after: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseView {
+    address: Option<String>,
+    function: String,
+    #[serde(default)]
+    args: Vec<String>,
+    /// The words of the answer; a call without an answer fails.
+    before: Option<Vec<String>>,
+    after: Option<Vec<String>>,
 }
 
 /// A word: hex, short of 32 bytes or not, or decimal digits.
@@ -184,6 +200,9 @@ impl Case {
                 init_code_hash: B256::ZERO,
                 code_hash: B256::ZERO,
             });
+        }
+        for view in &self.views {
+            execution.views.push(view.build(contract)?);
         }
         Ok((protocol(&contracts), execution))
     }
@@ -298,6 +317,17 @@ impl CaseTransfer {
             to: or(self.to.as_ref(), contract)?,
             amount_raw: number(&self.amount)?,
         })
+    }
+}
+
+impl CaseView {
+    fn build(&self, contract: Address) -> Result<ViewReading, String> {
+        let answer = |texts: &Option<Vec<String>>| -> Result<Option<Bytes>, String> {
+            texts.as_deref().map(|texts| words(texts).map(Bytes::from)).transpose()
+        };
+        let target = or(self.address.as_ref(), contract)?;
+        let call = ViewCall { target, input: input(Some(&self.function), &self.args)? };
+        Ok(ViewReading { call, before: answer(&self.before)?, after: answer(&self.after)? })
     }
 }
 

@@ -3,8 +3,9 @@
 //! In: text. Out: a [`RuleSet`], or every error of the file. Must never: keep a rule whose own tests fail.
 
 use super::cases::Case;
-use super::fault::{Mistake, RuleError, caret};
+use super::fault::{Mistake, RuleError, Start, caret};
 use super::functions::environment;
+use super::literals::Constant;
 use super::needs::Needs;
 use super::records::Facts;
 use super::{Rule, literals, types};
@@ -15,6 +16,7 @@ use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use toml::Spanned;
 
 /// Most bytes of a rule file. A thousand rules with their tests are well below.
 pub const RULE_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -52,7 +54,7 @@ impl fmt::Debug for RuleSet {
 /// Two sets are the same where they were read from the same text.
 impl PartialEq for RuleSet {
     fn eq(&self, other: &Self) -> bool {
-        self.origin == other.origin && self.text == other.text
+        self.is_of(&other.origin, &other.text)
     }
 }
 
@@ -73,7 +75,7 @@ struct RawRule {
     /// Word by which a library is ordered; findings of rules have a class of their own.
     class: String,
     score: u16,
-    when: String,
+    when: Spanned<String>,
     explain: Option<String>,
     #[serde(default)]
     test: Vec<Case>,
@@ -100,7 +102,7 @@ impl RuleSet {
                 errors.push(error(place, "its id stands in the file twice".to_owned()));
                 continue;
             }
-            match raw.ready(&env) {
+            match raw.ready(&env, text) {
                 Ok(rule) => rules.push(rule),
                 Err(what) => errors.push(error(place, what)),
             }
@@ -111,6 +113,12 @@ impl RuleSet {
         Ok(Self { origin: origin.to_owned(), text: text.to_owned(), env, rules })
     }
 
+    /// Whether it was read from this text of this file.
+    #[must_use]
+    pub fn is_of(&self, origin: &str, text: &str) -> bool {
+        self.origin == origin && self.text == text
+    }
+
     /// The ids of its rules.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.rules.iter().map(|rule| rule.id.as_str())
@@ -118,11 +126,12 @@ impl RuleSet {
 }
 
 impl RawRule {
-    fn ready(self, env: &Arc<Env>) -> Result<Rule, String> {
+    fn ready(self, env: &Arc<Env>, file: &str) -> Result<Rule, String> {
         self.check_words()?;
-        let program = parse(env, &self.when)?;
+        let start = Start::of(file, self.when.span());
+        let program = parse(env, self.when.get_ref(), start)?;
         let mut expression: IdedExpr = program.expression().clone();
-        let shown = |mistake: Mistake| mistake.shown(&program);
+        let shown = |mistake: Mistake| mistake.shown(&program, start);
         let constants = literals::lift(&mut expression).map_err(shown)?;
         types::check(&expression, &constants).map_err(shown)?;
         let rule = Rule {
@@ -137,7 +146,9 @@ impl RawRule {
             expression,
             constants,
         };
-        let (protocol, execution) = Case::sample().build()?;
+        let (protocol, mut execution) = Case::sample().build()?;
+        let readings = rule.constants.iter().filter_map(Constant::reading);
+        execution.views.extend(readings.map(|reading| reading.sample()));
         let tried = rule.holds(env, &Facts::new(&protocol, &execution));
         tried.map_err(|why| format!("on the sample transaction: {why}"))?;
         for case in &self.test {
@@ -168,7 +179,7 @@ impl RawRule {
 }
 
 /// Parses an expression of bounded length and depth.
-fn parse(env: &Env, text: &str) -> Result<Program, String> {
+fn parse(env: &Env, text: &str, start: Start) -> Result<Program, String> {
     let length = text.chars().count();
     if length > EXPRESSION_CHARS_MAX {
         return Err(format!("when: {length} characters, expected at most {EXPRESSION_CHARS_MAX}"));
@@ -176,10 +187,10 @@ fn parse(env: &Env, text: &str) -> Result<Program, String> {
     bounded(text)?;
     env.compile(text).map_err(|errors| {
         let Some(first) = errors.errors.first() else { return "when: not an expression".to_owned() };
-        let line_number = usize::try_from(first.pos.0).unwrap_or(1).max(1);
+        let line_number = usize::try_from(first.pos.0).unwrap_or(1).saturating_sub(1);
         let column = usize::try_from(first.pos.1).unwrap_or(0).saturating_sub(1);
-        let line = text.lines().nth(line_number.saturating_sub(1)).unwrap_or("");
-        caret(line_number, column, line, &first.msg)
+        let line = text.lines().nth(line_number).unwrap_or("");
+        caret(start, (line_number, column), line, &first.msg)
     })
 }
 

@@ -1,14 +1,16 @@
 //! Literals of a rule that mean something on a chain, turned into values once, at load.
 //!
-//! In: a parsed expression. Out: the same expression with `"0x..."`, `sig("...")`, `event("...")`, `slot("...")`, `u("...")` and
-//! `ether("...")` replaced by names of [`Constant`]s, so that nothing is hashed or parsed per transaction. Must never:
+//! In: a parsed expression. Out: the same expression with `"0x..."`, `sig("...")`, `event("...")`, `slot("...")`, `u("...")`,
+//! `ether("...")`, `before("...")` and `after("...")` replaced by names of [`Constant`]s, so that nothing is hashed or parsed per transaction. Must never:
 //! let a literal through that can match nothing, such as an address of 19 bytes.
 
 use super::fault::Mistake;
+use super::readings::{READINGS_MAX, Reading, Side};
 use super::values::{Amount, Octets};
 use alloy_primitives::{Address, B256, Bytes, Selector, U256, hex, keccak256};
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators};
-use cel::common::value::Val;
+use cel::common::value::CowVal;
+use cordon_model::execution::Execution;
 use cordon_model::units::parse_wad;
 
 /// Before the number of a constant; no name that can be written starts like this.
@@ -19,13 +21,25 @@ const PREFIX: &str = "@constant";
 pub(super) enum Constant {
     Octets(Octets),
     Amount(Amount),
+    /// Known once a transaction is there.
+    Reading(Reading),
 }
 
 impl Constant {
-    pub(super) fn value(&self) -> &(dyn Val + 'static) {
+    /// The value in an execution; `None` where it is a reading that failed or was not taken.
+    pub(super) fn value<'v>(&'v self, execution: &Execution) -> Option<CowVal<'v, 'v>> {
+        Some(match self {
+            Self::Octets(octets) => CowVal::Borrowed(octets),
+            Self::Amount(amount) => CowVal::Borrowed(amount),
+            Self::Reading(reading) => CowVal::owned(Octets::Data(reading.answer(execution)?.clone())),
+        })
+    }
+
+    /// The reading, if it is one.
+    pub(super) fn reading(&self) -> Option<&Reading> {
         match self {
-            Self::Octets(octets) => octets,
-            Self::Amount(amount) => amount,
+            Self::Reading(reading) => Some(reading),
+            Self::Octets(_) | Self::Amount(_) => None,
         }
     }
 
@@ -40,6 +54,13 @@ impl Constant {
 pub(super) fn lift(expression: &mut IdedExpr) -> Result<Vec<Constant>, Mistake> {
     let mut constants = Vec::new();
     visit(expression, &mut constants)?;
+    let readings = constants.iter().filter(|constant| constant.reading().is_some()).count();
+    if readings > READINGS_MAX {
+        return Err(Mistake::at(
+            expression.id,
+            format!("{readings} readings, expected at most {READINGS_MAX}"),
+        ));
+    }
     Ok(constants)
 }
 
@@ -87,6 +108,8 @@ fn constant(node: &IdedExpr) -> Result<Option<Constant>, Mistake> {
                 "slot" => slot,
                 "u" => whole,
                 "ether" => ether,
+                "before" => return reading(node.id, Side::Before, call).map(Some),
+                "after" => return reading(node.id, Side::After, call).map(Some),
                 _ => return Ok(None),
             };
             let [IdedExpr { expr: Expr::Literal(LiteralValue::String(text)), .. }] = call.args.as_slice()
@@ -100,8 +123,21 @@ fn constant(node: &IdedExpr) -> Result<Option<Constant>, Mistake> {
     }
 }
 
+fn reading(id: u64, side: Side, call: &CallExpr) -> Result<Constant, Mistake> {
+    let text = |node: &IdedExpr| match &node.expr {
+        Expr::Literal(LiteralValue::String(text)) => Some(text.inner().to_owned()),
+        _ => None,
+    };
+    let texts: Option<Vec<String>> = call.args.iter().map(text).collect();
+    let texts = texts.ok_or_else(|| {
+        Mistake::at(id, format!("{} takes texts in quotes only: it is asked before the rule", call.func_name))
+    })?;
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    Reading::parse(side, &texts).map(Constant::Reading).map_err(|why| Mistake::at(id, why))
+}
+
 /// The value of hex digits, by their length. Zero bytes and the lengths that nothing on a chain has are refused.
-fn octets(text: &str) -> Result<Octets, String> {
+pub(super) fn octets(text: &str) -> Result<Octets, String> {
     let bytes = hex::decode(text).map_err(|_| format!("'{text}' is not hex of whole bytes"))?;
     let letters = |upper: fn(&char) -> bool| text.chars().skip(2).any(|letter| upper(&letter));
     match bytes.len() {
@@ -124,7 +160,7 @@ fn octets(text: &str) -> Result<Octets, String> {
 }
 
 /// A signature as it is hashed: a name and types in brackets, no spaces, no names of parameters, no short types.
-fn canonical(text: &str) -> Result<&str, String> {
+pub(super) fn canonical(text: &str) -> Result<&str, String> {
     let shape = || {
         let (name, types) = text.split_once('(')?;
         let types = types.strip_suffix(')')?;

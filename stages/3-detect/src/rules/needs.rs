@@ -6,7 +6,7 @@
 
 use super::literals::Constant;
 use super::values::Octets;
-use alloy_primitives::map::HashSet;
+use alloy_primitives::map::{HashMap, HashSet};
 use alloy_primitives::{B256, Selector};
 use cel::common::ast::{CallExpr, ComprehensionExpr, Expr, IdedExpr, LiteralValue, operators};
 use cordon_model::execution::Execution;
@@ -139,5 +139,53 @@ impl Needs {
             Self::Topics(topics) => topics.iter().any(|topic| present.topics.contains(topic)),
             Self::Selectors(known) => known.iter().any(|selector| present.selectors.contains(selector)),
         }
+    }
+}
+
+/// The rules to evaluate, found by what a transaction holds: its cost follows the transaction and not the number of
+/// rules.
+#[derive(Debug, Clone)]
+pub(super) struct Index<P> {
+    all: Vec<P>,
+    always: Vec<P>,
+    by_topic: HashMap<B256, Vec<P>>,
+    by_selector: HashMap<Selector, Vec<P>>,
+}
+
+impl<P: Copy + Ord> Index<P> {
+    /// Of rules in their order, each with its needs.
+    pub(super) fn of(rules: impl Iterator<Item = (P, Needs)>) -> Self {
+        let (by_topic, by_selector) = (HashMap::default(), HashMap::default());
+        let mut index = Self { all: Vec::new(), always: Vec::new(), by_topic, by_selector };
+        for (place, needs) in rules {
+            index.all.push(place);
+            match needs {
+                Needs::Unknown => index.always.push(place),
+                Needs::Topics(topics) => {
+                    topics.into_iter().for_each(|topic| index.by_topic.entry(topic).or_default().push(place));
+                }
+                Needs::Selectors(known) => {
+                    known
+                        .into_iter()
+                        .for_each(|selector| index.by_selector.entry(selector).or_default().push(place));
+                }
+            }
+        }
+        index
+    }
+
+    /// Every rule, in the order given.
+    pub(super) fn all(&self) -> Vec<P> {
+        self.all.clone()
+    }
+
+    /// The rules that might hold, in the order given.
+    pub(super) fn worth_a_look(&self, present: &Present) -> Vec<P> {
+        let by_topic = present.topics.iter().filter_map(|topic| self.by_topic.get(topic));
+        let by_selector = present.selectors.iter().filter_map(|selector| self.by_selector.get(selector));
+        let mut found: Vec<P> = by_topic.chain(by_selector).flatten().chain(&self.always).copied().collect();
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 }

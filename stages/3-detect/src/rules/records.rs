@@ -1,66 +1,31 @@
 //! What a rule sees of one execution: records whose fields are computed when they are read, and lists of them.
 //!
-//! In: an execution and a protocol. Out: the variables of a rule. Must never: copy the execution, hand out a list longer
-//! than [`LIST_MAX`], or let a rule walk more than [`ELEMENTS_MAX`] elements without saying so.
+//! In: an execution and a protocol. Out: the variables of a rule. Must never: copy the execution.
 
+use super::lists::{Budget, Contracts, Items, LIST_MAX};
 use super::literals::Constant;
+use super::readings::Reading;
 use super::types::{Record, Variable};
 use super::values::{Amount, Octets};
 use alloy_primitives::{Address, Bytes, U256};
 use cel::ExecutionError;
-use cel::common::traits::{Container, Indexer, Iterable, Iterator as Walk, Sizer};
+use cel::common::traits::Indexer;
 use cel::common::types::{self, CelBool, CelInt, CelNull, CelString, Kind, Type};
 use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 use cordon_model::execution::{Execution, Frame, FrameKind, Log, StorageChange, Transfer};
 use cordon_model::protocol::Protocol;
 use cordon_model::units::Asset;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// Most elements of a list that a rule sees. A full block's gas pays for about this many calls with an effect; what is
-/// longer is cut, and the cut is stated as a gap.
-pub(super) const LIST_MAX: usize = 10_000;
-
-/// Most elements that one rule may walk in one transaction: ten passes over the longest list. A loop in a loop over a
-/// hostile transaction would otherwise take minutes.
-pub(super) const ELEMENTS_MAX: usize = 100_000;
-
 static RECORD_TYPE: Type = Type::simple_type(Kind::Struct, "record");
-static LIST_TYPE: Type = types::LIST_TYPE;
-
-/// What one rule may still walk.
-#[derive(Debug, Default)]
-pub(super) struct Budget {
-    walked: AtomicUsize,
-    spent: AtomicBool,
-}
-
-impl Budget {
-    fn take(&self) -> bool {
-        let within = self.walked.fetch_add(1, Ordering::Relaxed) < ELEMENTS_MAX;
-        if !within {
-            self.spent.store(true, Ordering::Relaxed);
-        }
-        within
-    }
-
-    pub(super) fn renew(&self) {
-        self.walked.store(0, Ordering::Relaxed);
-        self.spent.store(false, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_spent(&self) -> bool {
-        self.spent.load(Ordering::Relaxed)
-    }
-}
 
 /// One value with named fields.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Row<'e> {
     Tx(&'e Execution),
     Block(&'e Execution),
-    Protocol(&'e str, &'e Items<Octets>),
+    Protocol(&'e Protocol, &'e Contracts<'e>),
     Call(&'e Frame, bool),
     Log(&'e Log, bool),
     Transfer(&'e Transfer),
@@ -136,8 +101,8 @@ impl<'e> Row<'e> {
                 "timestamp" => Some(count(execution.timestamp_s)),
                 _ => None,
             },
-            Self::Protocol(id, contracts) => match name {
-                "name" => Some(CowVal::owned(CelString::from(*id))),
+            Self::Protocol(protocol, contracts) => match name {
+                "name" => Some(CowVal::owned(CelString::from(protocol.id.0.as_str()))),
                 "contracts" => Some(CowVal::Borrowed(*contracts)),
                 _ => None,
             },
@@ -258,107 +223,6 @@ impl<'e> Indexer for Row<'e> {
     }
 }
 
-/// A list of an execution. Walking it is counted.
-#[derive(Debug)]
-pub(super) struct Items<T> {
-    items: Vec<T>,
-    budget: Arc<Budget>,
-}
-
-impl<T: Val> Val for Items<T> {
-    fn get_type(&self) -> &Type {
-        &LIST_TYPE
-    }
-
-    fn cel_type() -> &'static Type {
-        &LIST_TYPE
-    }
-
-    fn as_container(&self) -> Option<&dyn Container> {
-        Some(self)
-    }
-
-    fn as_indexer<'b, 'v>(&'b self) -> Option<&'b (dyn Indexer + 'v)>
-    where
-        Self: 'v,
-    {
-        Some(self)
-    }
-
-    fn as_iterable<'b, 'v>(&'b self) -> Option<&'b (dyn Iterable + 'v)>
-    where
-        Self: 'v,
-    {
-        Some(self)
-    }
-
-    fn as_sizer(&self) -> Option<&dyn Sizer> {
-        Some(self)
-    }
-
-    fn clone_as_boxed<'v>(&self) -> Box<dyn Val + 'v>
-    where
-        Self: 'v,
-    {
-        let items = self.items.iter().map(Val::clone_as_boxed).collect::<Vec<_>>();
-        Box::new(types::CelList::from(items))
-    }
-}
-
-impl<T: Val> Container for Items<T> {
-    fn contains(&self, value: &dyn Val) -> Result<bool, ExecutionError> {
-        Ok(self.items.iter().any(|item| self.budget.take() && item.equals(value)))
-    }
-}
-
-impl<T: Val> Sizer for Items<T> {
-    fn size(&self) -> CelInt {
-        CelInt::from(i64::try_from(self.items.len()).unwrap_or(i64::MAX))
-    }
-}
-
-impl<T: Val> Indexer for Items<T> {
-    fn get<'b, 'v>(&'b self, key: &dyn Val) -> Result<CowVal<'b, 'v>, ExecutionError>
-    where
-        Self: 'v,
-    {
-        let index = super::values::natural(key).and_then(|index| usize::try_from(index).ok());
-        let item = index.and_then(|index| self.items.get(index));
-        item.map(|item| CowVal::Borrowed(item as &'b (dyn Val + 'v)))
-            .ok_or_else(|| ExecutionError::function_error("_[_]", "the list has no element at this place"))
-    }
-
-    fn steal<'v>(self: Box<Self>, key: &dyn Val) -> Result<Box<dyn Val + 'v>, ExecutionError>
-    where
-        Self: 'v,
-    {
-        self.get(key).map(CowVal::into_owned)
-    }
-}
-
-impl<T: Val> Iterable for Items<T> {
-    fn iter<'b, 'v>(&'b self) -> Box<dyn Walk<'b, 'v> + 'b>
-    where
-        Self: 'v,
-    {
-        Box::new(Steps { items: self.items.iter(), budget: &self.budget })
-    }
-}
-
-struct Steps<'b, T> {
-    items: std::slice::Iter<'b, T>,
-    budget: &'b Budget,
-}
-
-impl<'b, 'v, T: Val + 'v> Walk<'b, 'v> for Steps<'b, T> {
-    fn next(&mut self) -> Option<&'b (dyn Val + 'v)> {
-        if !self.budget.take() {
-            return None;
-        }
-        self.items.next().map(|item| item as &'b (dyn Val + 'v))
-    }
-}
-
 /// Everything rules can see of one execution; lists are made when a rule first asks for them.
 #[derive(Debug)]
 pub(super) struct Facts<'e> {
@@ -370,21 +234,22 @@ pub(super) struct Facts<'e> {
     transfers: OnceLock<Items<Row<'e>>>,
     changes: OnceLock<Items<Row<'e>>>,
     created: OnceLock<Items<Octets>>,
-    contracts: OnceLock<Items<Octets>>,
+    contracts: Contracts<'e>,
 }
 
 impl<'e> Facts<'e> {
     pub(super) fn new(protocol: &'e Protocol, execution: &'e Execution) -> Self {
+        let budget: Arc<Budget> = Arc::default();
         Self {
             execution,
             protocol,
-            budget: Arc::default(),
+            contracts: Contracts::of(protocol, &budget),
+            budget,
             calls: OnceLock::new(),
             logs: OnceLock::new(),
             transfers: OnceLock::new(),
             changes: OnceLock::new(),
             created: OnceLock::new(),
-            contracts: OnceLock::new(),
         }
     }
 
@@ -395,6 +260,14 @@ impl<'e> Facts<'e> {
     /// True where logs and storage changes are not known, so that their absence says nothing.
     pub(super) fn knows_calls_only(&self) -> bool {
         !self.execution.detail.knows_logs()
+    }
+
+    /// The reading that was not answered, of those that a rule wants.
+    pub(super) fn unanswered<'c>(&self, constants: &'c [Constant]) -> Option<&'c Reading> {
+        constants
+            .iter()
+            .filter_map(Constant::reading)
+            .find(|reading| reading.answer(self.execution).is_none())
     }
 
     /// The list that was cut, with its true length.
@@ -410,13 +283,7 @@ impl<'e> Facts<'e> {
     }
 
     fn list<T>(&self, items: impl Iterator<Item = T>) -> Items<T> {
-        Items { items: items.take(LIST_MAX).collect(), budget: Arc::clone(&self.budget) }
-    }
-
-    fn contracts(&self) -> &Items<Octets> {
-        self.contracts.get_or_init(|| {
-            self.list(self.protocol.contracts.iter().map(|contract| Octets::Address(contract.address)))
-        })
+        Items::of(items, &self.budget)
     }
 
     fn calls(&self) -> &Items<Row<'e>> {
@@ -445,15 +312,13 @@ pub(super) struct Scope<'s, 'e> {
 impl VariableResolver for Scope<'_, '_> {
     fn resolve<'b>(&'b self, name: &str) -> Option<CowVal<'b, 'b>> {
         if let Some(constant) = Constant::find(self.constants, name) {
-            return Some(CowVal::Borrowed(constant.value()));
+            return constant.value(self.facts.execution);
         }
         let facts = self.facts;
         Some(match Variable::named(name)? {
             Variable::Tx => CowVal::owned(Row::Tx(facts.execution)),
             Variable::Block => CowVal::owned(Row::Block(facts.execution)),
-            Variable::Protocol => {
-                CowVal::owned(Row::Protocol(facts.protocol.id.0.as_str(), facts.contracts()))
-            }
+            Variable::Protocol => CowVal::owned(Row::Protocol(facts.protocol, &facts.contracts)),
             Variable::Calls => CowVal::Borrowed(facts.calls()),
             Variable::Logs => CowVal::Borrowed(facts.logs()),
             Variable::Transfers => CowVal::Borrowed(

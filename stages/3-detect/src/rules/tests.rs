@@ -16,7 +16,7 @@ fn load(when: &str) -> Result<RuleSet, String> {
 }
 
 fn detector(when: &str) -> UserRules {
-    UserRules { sets: vec![Arc::new(load(when).unwrap())] }
+    UserRules::new(vec![Arc::new(load(when).unwrap())])
 }
 
 /// The strike of the test world, with one log of its own.
@@ -101,6 +101,9 @@ fn near_misses_do_not_hold() {
     }
 }
 
+/// What stands before an expression in the file of [`load`].
+const WHEN: &str = "when = '''";
+
 /// What is wrong with a rule, and the column that the error points to.
 #[test]
 fn wrong_rules_are_refused_with_the_column() {
@@ -136,7 +139,7 @@ fn wrong_rules_are_refused_with_the_column() {
         assert!(error.starts_with("rule file 'rules.toml', rule 'it': "), "{error}");
         assert!(error.contains(what), "{when}: {error}");
         assert!(
-            error.contains(&format!("line 1, column {column}: ")),
+            error.contains(&format!("line 6, column {}: ", column + WHEN.len())),
             "{when}: expected column {column}: {error}"
         );
         let caret = error.lines().last().unwrap();
@@ -147,11 +150,23 @@ fn wrong_rules_are_refused_with_the_column() {
 #[test]
 fn the_caret_stands_in_the_right_line() {
     let error = load("tx.success &&\n  tx.gas_used > 5 &&\n  tx.form == tx.to").unwrap_err();
-    assert!(error.contains("line 3, column 5: tx has no 'form'"), "{error}");
+    assert!(error.contains("line 8, column 5: tx has no 'form'"), "{error}");
     assert!(error.ends_with("      tx.form == tx.to\n        ^"), "{error}");
+    // However the text is quoted. Escapes move columns, so that only the line is that of the file.
+    for (when, place) in [
+        ("'tx.form == tx.to'", "line 6, column 11: tx has"),
+        ("\"tx.form == 'a'\"", "line 6, column 11: tx has"),
+        ("\"tx.form == \\\"a\\\"\"", "line 6, column 3: tx has"),
+        ("'''\ntx.form == tx.to'''", "line 7, column 3: tx has"),
+        ("\"\"\"\n  true &&\n  tx.form == tx.to\"\"\"", "line 8, column 5: tx has"),
+    ] {
+        let text = format!("[[rule]]\nid = 'it'\ntitle = 't'\nclass = 'c'\nscore = 7\nwhen = {when}\n");
+        let error = RuleSet::parse("f", &text).unwrap_err()[0].to_string();
+        assert!(error.contains(place), "{when}: {error}");
+    }
     // Of a long line the part around the mistake is shown.
     let error = load(&format!("{}tx.form == tx.to", "true && ".repeat(200))).unwrap_err();
-    assert!(error.contains("line 1, column 1603: tx has no 'form'"), "{error}");
+    assert!(error.contains("line 6, column 1613: tx has no 'form'"), "{error}");
     assert!(error.lines().all(|line| line.chars().count() < 200), "{error}");
 }
 
@@ -262,6 +277,43 @@ fn rules_are_only_evaluated_where_what_they_name_is_there() {
     }
 }
 
+#[test]
+fn rules_are_found_by_what_is_there_in_the_order_of_the_file() {
+    let needs = |when: &str| load(when).unwrap().rules[0].needs.clone();
+    let rules = [
+        needs("tx.success"),
+        needs("calls.exists(c, c.selector == sig('f()'))"),
+        needs("logs.exists(l, l.topic0 in [event('A()'), event('B()')])"),
+        needs("logs.exists(l, l.topic0 == event('C()'))"),
+        needs("size(calls) > 1"),
+    ];
+    let index = needs::Index::of(rules.into_iter().enumerate());
+    let mut execution = strike();
+    assert_eq!(index.worth_a_look(&Present::of(&execution)), [0, 4]);
+    for event in ["B()", "A()"] {
+        execution.logs.push(Log { topics: vec![keccak256(event)], ..execution.logs[0].clone() });
+    }
+    assert_eq!(index.worth_a_look(&Present::of(&execution)), [0, 2, 4]);
+    execution.frames[0].input = keccak256("f()")[..4].to_vec().into();
+    assert_eq!(index.worth_a_look(&Present::of(&execution)), [0, 1, 2, 4]);
+    assert_eq!(index.all(), [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn whether_a_contract_is_protected_is_the_same_by_list_and_by_look_up() {
+    for (when, wanted) in [
+        ("protects(transfers[0].from) && transfers[0].from in protocol.contracts", true),
+        ("protects(tx.from) || tx.from in protocol.contracts", false),
+        // Nothing, a word and an address in bytes.
+        ("protects(topic_address(logs[0], 3))", false),
+        ("protects(topic(logs[0], 1))", false),
+        ("protects(topic_address(logs[0], 1))", true),
+        ("protocol.contracts.exists(c, c == transfers[0].from) && size(protocol.contracts) == 2", true),
+    ] {
+        assert_eq!(holds(when), wanted, "{when}");
+    }
+}
+
 /// The two lists of fields, that of the checker and that of the records, are one.
 #[test]
 fn every_field_that_the_checker_knows_has_a_value() {
@@ -299,7 +351,7 @@ fn a_file_is_refused_whole_with_every_error() {
     let text = rule("a", "when = 'true'") + &rule("a", "when = 'true'") + &rule("b", "when = '1'");
     let found = errors(&text);
     assert_eq!(found[0], "rule file 'f', rule 'a': its id stands in the file twice");
-    assert!(found[1].starts_with("rule file 'f', rule 'b': line 1, column 1: the rule gives a number"));
+    assert!(found[1].starts_with("rule file 'f', rule 'b': line 18, column 9: the rule gives a number"));
     assert!(errors("")[0].contains("0 rules: expected 1 to 2000"));
     assert!(errors(&rule("a", "when = 'true'\nif = 5"))[0].contains("unknown field `if`"));
     assert!(errors(&rule("a b", "when = 'true'"))[0].contains("id: expected letters"));
@@ -327,4 +379,79 @@ fn a_configuration_needs_files_that_were_read_and_ids_that_differ() {
     let twice = config(&["a", "b"], vec![set("a"), set("b")]).build().unwrap_err().to_string();
     assert_eq!(twice, "rules.files = 'a': expected rule ids that no other rule has, in any file");
     assert_eq!(config(&["a"], vec![set("a")]).build().unwrap().name(), "rules");
+}
+
+/// A vault whose supply is read before and after.
+const RISES: &str = "word(after('0x00000000000000000000000000000000000000c0', 'totalSupply()'), 0) \
+    > word(before('0x00000000000000000000000000000000000000c0', 'totalSupply()'), 0) * 2";
+
+#[test]
+fn a_rule_reads_the_state_before_and_after() {
+    let (protocol, mut execution) = (World::protocol(), strike());
+    let rules = detector(RISES);
+    let views = rules.views(&protocol, &execution);
+    assert_eq!(views.len(), 2, "the set asks equal questions once");
+    assert_eq!(views[0], views[1]);
+    let supply = |amount: u64| Some(Bytes::from(U256::from(amount).to_be_bytes::<32>().to_vec()));
+    let mut judged = |before, after| {
+        let call = views[0].clone();
+        execution.views = vec![cordon_model::execution::ViewReading { call, before, after }];
+        rules.judge(&protocol, &execution)
+    };
+    assert_eq!(judged(supply(10), supply(21)).findings.len(), 1);
+    assert_eq!(judged(supply(10), supply(20)), Opinion::default());
+    let failed = judged(None, supply(20));
+    assert!(failed.findings.is_empty());
+    assert_eq!(
+        failed.gaps,
+        ["rule 'it' could not be judged: there is no answer to totalSupply() of \
+          0x00000000000000000000000000000000000000C0 before the transaction"]
+    );
+    execution.views.clear();
+    assert_eq!(rules.gaps(&protocol, &execution).len(), 1, "a reading that was not taken is no zero");
+}
+
+#[test]
+fn readings_are_only_asked_for_rules_that_are_worth_a_look() {
+    let (protocol, mut execution) = (World::protocol(), strike());
+    let rules = detector(&format!("logs.exists(l, l.topic0 == event('A()')) && {RISES}"));
+    assert_eq!(rules.views(&protocol, &execution), []);
+    execution.logs.push(Log { topics: vec![keccak256("A()")], ..execution.logs[0].clone() });
+    assert_eq!(rules.views(&protocol, &execution).len(), 2);
+}
+
+#[test]
+fn a_reading_that_depends_on_the_transaction_is_refused() {
+    for (when, what) in [
+        ("size(before(tx.to, 'f()')) > 0", "before takes texts in quotes only"),
+        ("after('0x00000000000000000000000000000000000000c0', 'f(uint8)', '300') == tx.to", "of type uint8"),
+        (
+            "before('0x00000000000000000000000000000000000000c0', 'f()') > 5",
+            "expected two numbers, found hex",
+        ),
+    ] {
+        let error = load(when).unwrap_err();
+        assert!(error.contains(what), "{when}: {error}");
+    }
+    let many =
+        vec!["size(before('0x00000000000000000000000000000000000000c0', 'f()')) == 0"; 17].join(" && ");
+    assert!(load(&many).unwrap_err().contains("17 readings, expected at most 16"));
+}
+
+#[test]
+fn a_test_states_what_views_answer() {
+    let file = |views: &str| {
+        let head = "[[rule]]\nid = 'r'\ntitle = 't'\nclass = 'c'\nscore = 5\n";
+        let test = "[[rule.test]]\nname = 'doubled'\nexpect = true\n";
+        RuleSet::parse("f", &format!("{head}when = \"{RISES}\"\n{test}{views}"))
+    };
+    assert!(file("views = [{ function = 'totalSupply()', before = ['5'], after = ['11'] }]").is_ok());
+    for (views, what) in [
+        ("views = [{ function = 'totalSupply()', before = ['5'], after = ['10'] }]", "does not hold"),
+        ("views = [{ function = 'totalSupply()', before = ['5'] }]", "no answer to totalSupply() of"),
+        ("", "no answer to totalSupply() of"),
+    ] {
+        let error = file(views).unwrap_err()[0].to_string();
+        assert!(error.contains(what), "{views}: {error}");
+    }
 }

@@ -260,7 +260,7 @@ impl Checker<'_> {
     fn name(&self, id: u64, name: &str) -> Result<Type, Mistake> {
         if let Some(constant) = Constant::find(self.constants, name) {
             return Ok(match constant {
-                Constant::Octets(_) => Type::HEX,
+                Constant::Octets(_) | Constant::Reading(_) => Type::HEX,
                 Constant::Amount(_) => Type::AMOUNT,
             });
         }
@@ -376,7 +376,7 @@ fn function(id: u64, name: &str, given: &[Type]) -> Result<Type, Mistake> {
     let Some(known) = FUNCTIONS.iter().find(|function| function.name == name) else {
         let names = FUNCTIONS.iter().map(|function| function.name).collect::<Vec<_>>().join(", ");
         let what = format!(
-            "'{name}' does not take ({}); functions are {names}, protects, sig, event, slot, u, ether, size, contains, startsWith, endsWith",
+            "'{name}' does not take ({}); functions are {names}, protects, sig, event, slot, u, ether, before, after, size, contains, startsWith, endsWith",
             shown(given)
         );
         return Err(Mistake::at(id, what));
