@@ -4,7 +4,7 @@
 //! out of the report what it leaves out of the count.
 
 use super::Task;
-use super::judge::{Judged, Verdict};
+use super::judge::{Judged, RecordKind, Unjudged, Verdict};
 use super::tally::Share;
 use crate::bench::Decimal;
 use alloy_primitives::B256;
@@ -38,7 +38,7 @@ pub struct BacktestReport {
     pub false_alarms_per_100k_calls: Share,
     /// By kind of attack that was seen.
     pub classes: Vec<ClassRow>,
-    /// By path as it was named.
+    /// By path as it was named, and by kind of recording.
     pub sources: Vec<SourceRow>,
     /// Attacks that raised no alarm.
     pub misses: Vec<Miss>,
@@ -46,7 +46,7 @@ pub struct BacktestReport {
     pub alarms: Vec<Alarm>,
     /// Transactions whose record was cut.
     pub truncated: u64,
-    /// Files that could not be judged, with the reason.
+    /// Files that could not be judged, with the reason; those with the same reason are counted.
     pub unjudged: Vec<String>,
 }
 
@@ -63,13 +63,15 @@ pub struct ClassRow {
     pub false_alarms: u64,
 }
 
-/// What one of the named paths came to.
+/// What recordings of one kind below one of the named paths came to.
 #[derive(Debug, Clone, Serialize)]
 pub struct SourceRow {
     /// The path.
     pub path: PathBuf,
     /// True where it was named as a source of attacks.
     pub is_attack: bool,
+    /// What the recordings are. Reproductions are no transactions, so their share should be read by itself.
+    pub kind: RecordKind,
     /// Files judged.
     pub files: u64,
     /// Transactions judged.
@@ -121,27 +123,45 @@ struct Summary {
     misses: Vec<Miss>,
     alarms: Vec<Alarm>,
     unjudged: Vec<String>,
+    /// Reasons that many files share, by source: how many, and what is particular to them.
+    unjudged_kinds: BTreeMap<(PathBuf, String), (u64, Vec<String>)>,
+    /// Attacks that were executed again, so that their calls alone count no more.
+    executed: BTreeSet<B256>,
     seen: BTreeSet<(bool, B256)>,
 }
 
-/// The report of all verdicts, in order.
-pub(super) fn summarise<'a>(judged: impl Iterator<Item = (&'a Task, Verdict)>) -> BacktestReport {
-    let mut summary = Summary::default();
+/// The report of all verdicts, in order, and of what was passed over.
+pub(super) fn summarise(judged: Vec<(&Task, Verdict)>, passed_over: Vec<String>) -> BacktestReport {
+    let executed = judged.iter().filter(|(_, verdict)| verdict.kind == Some(RecordKind::ExecutedState));
+    let executed = executed.flat_map(|(_, verdict)| verdict.transactions.iter().map(|one| one.tx)).collect();
+    let mut summary = Summary { executed, ..Summary::default() };
     for (task, verdict) in judged {
         summary.add(task, verdict);
     }
+    summary.unjudged.extend(passed_over);
     summary.finish()
 }
 
 impl Summary {
     fn add(&mut self, task: &Task, verdict: Verdict) {
-        if let Some(reason) = verdict.unjudged {
-            self.unjudged.push(format!("{}: {reason}", task.path.display()));
+        match verdict.unjudged {
+            Some(Unjudged::File(reason)) => {
+                self.unjudged.push(format!("{}: {reason}", task.path.display()));
+            }
+            Some(Unjudged::Kind { reason, detail }) => {
+                let (count, details) = self.unjudged_kinds.entry((task.source.clone(), reason)).or_default();
+                *count += 1;
+                details.extend(detail);
+            }
+            None => {}
         }
+        let Some(kind) = verdict.kind else { return };
         let mut counted = (0, 0);
         for judged in verdict.transactions {
+            let is_known_better =
+                task.is_attack && kind == RecordKind::CallTree && self.executed.contains(&judged.tx);
             // A transaction that is recorded twice is one case.
-            if !self.seen.insert((task.is_attack, judged.tx)) {
+            if is_known_better || !self.seen.insert((task.is_attack, judged.tx)) {
                 continue;
             }
             counted.0 += 1;
@@ -149,11 +169,13 @@ impl Summary {
             self.truncated += u64::from(judged.truncated);
             if task.is_attack { self.attack(&judged) } else { self.ordinary(&judged) }
         }
-        self.source(task, counted);
+        self.source(task, kind, counted);
     }
 
-    fn source(&mut self, task: &Task, (transactions, alarms): (u64, u64)) {
-        let is_same = |row: &&mut SourceRow| row.path == task.source && row.is_attack == task.is_attack;
+    fn source(&mut self, task: &Task, kind: RecordKind, (transactions, alarms): (u64, u64)) {
+        let is_same = |row: &&mut SourceRow| {
+            row.path == task.source && row.is_attack == task.is_attack && row.kind == kind
+        };
         if let Some(row) = self.sources.iter_mut().find(is_same) {
             row.files += 1;
             row.transactions += transactions;
@@ -161,7 +183,7 @@ impl Summary {
             return;
         }
         let (path, is_attack) = (task.source.clone(), task.is_attack);
-        self.sources.push(SourceRow { path, is_attack, files: 1, transactions, alarms });
+        self.sources.push(SourceRow { path, is_attack, kind, files: 1, transactions, alarms });
     }
 
     fn attack(&mut self, judged: &Judged) {
@@ -192,7 +214,8 @@ impl Summary {
         }
     }
 
-    fn finish(self) -> BacktestReport {
+    fn finish(mut self) -> BacktestReport {
+        self.unjudged.extend(std::mem::take(&mut self.unjudged_kinds).into_iter().map(shared_reason));
         let recall = Share::new(self.detected, self.attacks);
         let rate = Share::per_100k(self.false_alarms, self.benign);
         let row = |(class, sums): (AttackClass, Class)| ClassRow {
@@ -220,6 +243,15 @@ impl Summary {
             unjudged: self.unjudged,
         }
     }
+}
+
+/// One line for all files of a source with the same reason.
+fn shared_reason(((source, reason), (count, details)): ((PathBuf, String), (u64, Vec<String>))) -> String {
+    let mut line = format!("{}: {count} files: {reason}", source.display());
+    if !details.is_empty() {
+        line.push_str(&format!(" ({})", details.join("; ")));
+    }
+    line
 }
 
 fn classes(judged: &Judged) -> BTreeSet<AttackClass> {
@@ -253,6 +285,17 @@ impl BacktestReport {
                 rate.high
             ),
         ];
+        lines.extend(self.sources.iter().map(|row| {
+            let use_of = if row.is_attack { "attacks" } else { "ordinary" };
+            format!(
+                "  {} ({use_of}, {}): {} alarms in {} transactions of {} files",
+                row.path.display(),
+                row.kind,
+                row.alarms,
+                row.transactions,
+                row.files
+            )
+        }));
         lines.extend(self.classes.iter().map(|row| {
             format!(
                 "  {}: in {} detected attacks, in {} ordinary transactions ({} alarms)",

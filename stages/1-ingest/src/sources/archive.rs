@@ -7,7 +7,7 @@
 mod format;
 mod recorded;
 
-pub use recorded::{Recorded, read_recording, recordings};
+pub use recorded::{Recorded, read_recording, recordings, unknown_files};
 
 use crate::error::SourceError;
 use crate::follow::{Sight, Step, View, next_step};
