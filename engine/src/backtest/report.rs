@@ -83,8 +83,10 @@ pub struct SourceRow {
 /// An attack that raised no alarm.
 #[derive(Debug, Clone, Serialize)]
 pub struct Miss {
-    /// Transaction.
+    /// Transaction; of a reproduction, which is none, a hash of its record.
     pub tx: B256,
+    /// File that it was read from.
+    pub file: PathBuf,
     /// What was seen all the same, too little to alarm; empty where nothing was.
     pub seen: Vec<String>,
     /// What keeps it from being judged at all, where something does.
@@ -167,7 +169,7 @@ impl Summary {
             counted.0 += 1;
             counted.1 += u64::from(judged.is_alarm);
             self.truncated += u64::from(judged.truncated);
-            if task.is_attack { self.attack(&judged) } else { self.ordinary(&judged) }
+            if task.is_attack { self.attack(task, &judged) } else { self.ordinary(&judged) }
         }
         self.source(task, kind, counted);
     }
@@ -186,7 +188,7 @@ impl Summary {
         self.sources.push(SourceRow { path, is_attack, kind, files: 1, transactions, alarms });
     }
 
-    fn attack(&mut self, judged: &Judged) {
+    fn attack(&mut self, task: &Task, judged: &Judged) {
         self.attacks += 1;
         if judged.is_alarm {
             self.detected += 1;
@@ -196,7 +198,8 @@ impl Summary {
             return;
         }
         let note = (!judged.succeeded).then_some("the transaction failed, so that it did nothing");
-        self.misses.push(Miss { tx: judged.tx, seen: grounds(judged), note });
+        let (tx, file) = (judged.tx, task.path.clone());
+        self.misses.push(Miss { tx, file, seen: grounds(judged), note });
     }
 
     fn ordinary(&mut self, judged: &Judged) {
@@ -309,7 +312,7 @@ impl BacktestReport {
         lines.extend(self.misses.iter().flat_map(|miss| {
             let note = miss.note.map(|note| format!("    {note}"));
             let seen = miss.seen.iter().map(|seen| format!("    {seen}"));
-            std::iter::once(format!("missed {}", miss.tx)).chain(seen).chain(note)
+            std::iter::once(format!("missed {} in {}", miss.tx, miss.file.display())).chain(seen).chain(note)
         }));
         lines.extend(self.unjudged.iter().map(|reason| format!("not judged: {reason}")));
         lines

@@ -34,18 +34,20 @@ pub(super) struct Placed {
 pub(super) fn place(frames: &[Frame], logs: &[(Address, Option<B256>)]) -> Vec<Placed> {
     let Some(root) = frames.first() else { return Vec::new() };
     let emitters = Emitters::of(frames);
-    let chosen = emitters.choose(logs);
+    let (chosen, earliest) = (emitters.choose(logs), emitters.earliest(logs));
     let mut placed = Vec::with_capacity(logs.len());
     let mut until = root.exit_seq;
-    for ((emitter, _), chosen) in logs.iter().zip(&chosen).rev() {
-        // A frame that begins only after the logs that follow cannot be the one.
+    for (((emitter, _), chosen), earliest) in logs.iter().zip(&chosen).zip(&earliest).rev() {
+        // The frame must begin before the logs that follow, and must not end before those that precede.
+        let fits = |frame: &&Frame| frame.enter_seq < until && frame.exit_seq >= *earliest;
         let frame = chosen
-            .filter(|frame| frame.enter_seq < until)
-            .or_else(|| emitters.last_before(*emitter, until))
+            .filter(|chosen| fits(chosen))
+            .or_else(|| emitters.calls_of(*emitter).iter().copied().rfind(|frame| fits(frame)))
             .unwrap_or(root);
-        let at = innermost(frames, frame, moment(frames, frame, until));
-        placed.push(at);
-        until = at.before;
+        let at = innermost(frames, frame, moment(frames, frame, until), *earliest);
+        let before = at.before.max(*earliest).min(until);
+        placed.push(Placed { before, ..at });
+        until = before;
     }
     placed.reverse();
     placed
@@ -63,11 +65,11 @@ fn moment(frames: &[Frame], frame: &Frame, until: u32) -> u32 {
 
 /// The frame of borrowed code on the same account, where a frame that ends did nothing but lend itself: a proxy's log is
 /// written by its implementation.
-fn innermost<'a>(frames: &'a [Frame], mut frame: &'a Frame, mut before: u32) -> Placed {
+fn innermost<'a>(frames: &'a [Frame], mut frame: &'a Frame, mut before: u32, earliest: u32) -> Placed {
     while before == frame.exit_seq {
         let mut lent = children(frames, frame).filter(|child| child.kind == FrameKind::DelegateCall);
         match (lent.next(), lent.next()) {
-            (Some(only), None) => (frame, before) = (only, only.exit_seq),
+            (Some(only), None) if only.exit_seq >= earliest => (frame, before) = (only, only.exit_seq),
             _ => break,
         }
     }
@@ -126,7 +128,7 @@ impl<'a> Emitters<'a> {
 
     /// The calls that may have written `count` logs of one kind.
     fn calls(&self, emitter: Address, topic: Option<B256>, count: usize) -> Vec<&'a Frame> {
-        let all = self.0.get(&emitter).map(Vec::as_slice).unwrap_or_default();
+        let all = self.calls_of(emitter);
         let among = |selectors: &[[u8; 4]], wanted: bool| -> Vec<&'a Frame> {
             let has = |frame: &Frame| frame.selector().is_some_and(|found| selectors.contains(&found.0));
             all.iter().copied().filter(|frame| has(frame) == wanted).collect()
@@ -143,8 +145,21 @@ impl<'a> Emitters<'a> {
         }
     }
 
-    fn last_before(&self, emitter: Address, until: u32) -> Option<&'a Frame> {
-        self.0.get(&emitter)?.iter().copied().rfind(|frame| frame.enter_seq < until)
+    /// The earliest moment of each log, as far as the logs before it and the calls of its emitter tell.
+    fn earliest(&self, logs: &[(Address, Option<B256>)]) -> Vec<u32> {
+        let mut earliest = Vec::with_capacity(logs.len());
+        let mut from = 1u32;
+        for (emitter, _) in logs {
+            if let Some(next) = self.calls_of(*emitter).iter().find(|frame| frame.exit_seq >= from) {
+                from = from.max(next.enter_seq.saturating_add(1));
+            }
+            earliest.push(from);
+        }
+        earliest
+    }
+
+    fn calls_of(&self, emitter: Address) -> &[&'a Frame] {
+        self.0.get(&emitter).map(Vec::as_slice).unwrap_or_default()
     }
 }
 

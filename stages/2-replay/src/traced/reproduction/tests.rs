@@ -128,7 +128,7 @@ fn what_is_no_record_of_a_test_is_refused_with_its_place() {
     has(error_of(|file| attack(file)[4]["value"] = json!("0x1".repeat(70))), "nodes[4].value");
     has(error_of(|file| attack(file)[3]["storage"] = json!([["SLOAD", "0x1"]])), "nodes[3].storage[0]");
     has(error_of(|file| attack(file)[3]["idx"] = json!(2)), "nodes[3]: has the idx 2, expected 3");
-    has(error_of(|file| attack(file)[3]["parent"] = json!(null)), "nodes[3]: has the parent None");
+    has(error_of(|file| attack(file)[3]["parent"] = json!(null)), "nodes[2]: has the child 3");
     has(error_of(|file| attack(file)[3]["children"] = json!([])), "nodes[0]: 5 of 7 nodes are called");
     // A call cannot be its own caller, nor be called twice: a walk would not end.
     has(error_of(|file| attack(file)[3]["children"] = json!([3])), "nodes[3]: has the child 3");
