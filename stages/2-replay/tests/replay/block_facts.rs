@@ -47,8 +47,8 @@ fn logs_are_given_back_to_the_calls_that_wrote_them() {
 }
 
 /// Shares that were measured when this was written, rounded down.
-const LOGS_RIGHT_PER_MILLE: usize = 890;
-const TRANSFERS_RIGHT_PER_MILLE: usize = 940;
+const LOGS_RIGHT_PER_MILLE: usize = 950;
+const TRANSFERS_RIGHT_PER_MILLE: usize = 980;
 
 fn compare(known: &Execution, read: &Execution, score: &mut Score) {
     assert_eq!(read.detail, Detail::Traced);
