@@ -1,6 +1,6 @@
 //! `cordon backtest`: the detectors, at their defaults, over recorded attacks and recorded ordinary use.
 //!
-//! In: folders of block archives, of archived call trees and of histories of protocols. Out: how many attacks were detected and how many ordinary
+//! In: folders of recordings of every kind that [`RecordKind`] lists. Out: how many attacks were detected and how many ordinary
 //! transactions raised an alarm, each miss and each false alarm with its grounds. Must never: know a case. What is
 //! protected is not configured here: each transaction is judged as if everybody but its sender were protected.
 //!
@@ -10,14 +10,18 @@
 mod history;
 mod judge;
 mod report;
+mod states;
 mod tally;
 
+pub use judge::RecordKind;
 pub use report::{Alarm, BacktestReport, ClassRow, DetectorRow, Miss, SourceRow};
 pub use tally::Share;
 
 use crate::error::EngineError;
-use cordon_ingest::recordings;
+use cordon_ingest::{recordings, unknown_files};
 use judge::{Judge, Verdict};
+use states::Trees;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -49,14 +53,15 @@ pub fn backtest(
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<BacktestReport, EngineError> {
     let tasks = tasks(corpus)?;
-    let judge = Judge::new()?;
+    let unknown = unknown(corpus)?;
+    let (judge, trees) = (Judge::new()?, Trees::among(&tasks));
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let verdicts: Mutex<Vec<(usize, Verdict)>> = Mutex::new(Vec::with_capacity(tasks.len()));
     let work = || {
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(task) = tasks.get(at) else { return };
-            let verdict = judge.file(&task.path, task.is_attack);
+            let verdict = judge.file(&task.path, task.is_attack, &trees);
             verdicts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((at, verdict));
             progress(done.fetch_add(1, Ordering::Relaxed).saturating_add(1), tasks.len());
         }
@@ -70,7 +75,7 @@ pub fn backtest(
     let mut verdicts = verdicts.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     verdicts.sort_by_key(|(at, _)| *at);
     let judged = verdicts.into_iter().filter_map(|(at, verdict)| Some((tasks.get(at)?, verdict)));
-    Ok(report::summarise(judged))
+    Ok(report::summarise(judged.collect(), unknown))
 }
 
 fn tasks(corpus: &Corpus) -> Result<Vec<Task>, EngineError> {
@@ -90,6 +95,25 @@ fn tasks(corpus: &Corpus) -> Result<Vec<Task>, EngineError> {
 
 fn files(source: &Path) -> Result<Vec<PathBuf>, EngineError> {
     recordings(source).map_err(EngineError::Archive)
+}
+
+/// Folders with files that are no recordings, one line each.
+fn unknown(corpus: &Corpus) -> Result<Vec<String>, EngineError> {
+    let mut folders: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
+    for source in corpus.attacks.iter().chain(&corpus.benign) {
+        for file in unknown_files(source).map_err(EngineError::Archive)? {
+            let files = folders.entry(file.parent().unwrap_or(source).to_owned()).or_default();
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
+    }
+    let line = |(folder, files): (PathBuf, Vec<PathBuf>)| {
+        let name = files.first().and_then(|file| file.file_name()).unwrap_or_default();
+        let (folder, name) = (folder.display(), name.display());
+        format!("{folder}: {} passed over that are no recordings, such as {name}", files.len())
+    };
+    Ok(folders.into_iter().map(line).collect())
 }
 
 #[cfg(test)]

@@ -17,12 +17,14 @@ use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The answer is no.
 const REFUSED: u8 = 5;
 
-/// Recordings after which a back-test says how far it is.
-const PROGRESS_FILES: usize = 50;
+/// Shortest time between two lines that say how far a back-test is: often enough to see that it goes on.
+const PROGRESS_PAUSE: Duration = Duration::from_secs(3);
 
 /// Files that a drill leaves.
 const DRILL_REPORTS: [&str; 2] = ["drill-report.json", "drill-report.md"];
@@ -234,8 +236,11 @@ async fn judge_recordings(arguments: Backtest) -> Result<ExitCode> {
         anyhow::bail!("nothing to judge: name --attacks PATH, --benign PATH, or both");
     }
     let corpus = Corpus { attacks, benign };
-    let progress = |done: usize, all: usize| {
-        if done == all || done.is_multiple_of(PROGRESS_FILES) {
+    let last = Mutex::new(Instant::now());
+    let progress = move |done: usize, all: usize| {
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        if done == all || last.elapsed() >= PROGRESS_PAUSE {
+            *last = Instant::now();
             let _gone = writeln!(std::io::stderr(), "{done} of {all} recordings judged");
         }
     };

@@ -7,7 +7,7 @@
 //! An alarm on an ordinary transaction is answered as people would: they call it ordinary before the next one comes, and it
 //! is learned.
 
-use super::judge::{Judged, Verdict, chain_of};
+use super::judge::{Judged, RecordKind, Unjudged, Verdict, chain_of};
 use alloy_primitives::{Address, B256};
 use cordon_decide::Policy;
 use cordon_detect::{BaselineDetector, Comparison, Detector as _};
@@ -24,7 +24,7 @@ use std::collections::BTreeSet;
 pub(super) fn judge(history: &History, is_attack: bool, policy: &Policy) -> Verdict {
     let executions = match executions(history) {
         Ok(executions) => executions,
-        Err(reason) => return Verdict::unjudged(reason),
+        Err(reason) => return Verdict::from(Unjudged::File(reason)),
     };
     let exploits = exploits(history, &executions, is_attack);
     let protocol = protocol(&executions);
@@ -46,10 +46,10 @@ pub(super) fn judge(history: &History, is_attack: bool, policy: &Policy) -> Verd
         }
         transactions.push(Judged::new(execution, is_exploit, findings, policy));
     }
-    let reason = || format!("{after} transactions after the exploit are not counted");
+    let reason = || Unjudged::File(format!("{after} transactions after the exploit are not counted"));
     // Named as ordinary use, a history still holds its exploit, which is not.
     transactions.retain(|judged| is_attack || !judged.is_attack);
-    Verdict { transactions, unjudged: (after > 0).then(reason) }
+    Verdict { kind: Some(RecordKind::History), transactions, unjudged: (after > 0).then(reason) }
 }
 
 fn executions(history: &History) -> Result<Vec<Execution>, String> {
@@ -132,7 +132,7 @@ mod tests {
     fn the_exploit_is_told_from_what_came_before_it() {
         assert_eq!(outcome(&history(true), true), (vec![hash(51)], vec![], 51));
         let left_out = judge(&history(true), true, &Policy::default()).unjudged.unwrap();
-        assert_eq!(left_out, "2 transactions after the exploit are not counted");
+        assert_eq!(left_out, Unjudged::File("2 transactions after the exploit are not counted".to_owned()));
     }
 
     #[test]
@@ -154,7 +154,9 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_named_with_its_block() {
         let broken = History { blocks: vec![(7, "{".to_owned())], exploits: None };
-        let verdict = judge(&broken, true, &Policy::default());
-        assert!(verdict.unjudged.unwrap().starts_with("block 7: history of a protocol"));
+        let Some(Unjudged::File(why)) = judge(&broken, true, &Policy::default()).unjudged else {
+            panic!("it is broken")
+        };
+        assert!(why.starts_with("block 7: history of a protocol"), "{why}");
     }
 }

@@ -4,30 +4,81 @@
 //! the verdict with its reason.
 
 use super::history;
+use super::states::Trees;
 use crate::error::EngineError;
 use alloy_primitives::map::AddressSet;
 use alloy_primitives::{B256, keccak256};
 use cordon_decide::Policy;
 use cordon_detect::{DetectorConfig, DetectorSet, anyone, public_contracts};
-use cordon_ingest::{Recorded, read_recording};
+use cordon_ingest::{History, Recorded, read_recording};
 use cordon_model::execution::Execution;
 use cordon_model::finding::Finding;
 use cordon_model::units::{BlockRef, ChainId, TxRef};
-use cordon_replay::{Watch, no_views, read_call_tree, replay_witness};
+use cordon_replay::{Watch, no_views, read_block_facts, read_call_tree, read_reproduction, replay_witness};
+use serde::Serialize;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::Path;
+
+/// What a recording is, and with it how much is known of its transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordKind {
+    /// A block executed again on its own state: everything is known.
+    Block,
+    /// A block as a client noted it: calls, logs and differences, see [`read_block_facts`].
+    Facts,
+    /// The calls of one transaction.
+    CallTree,
+    /// One transaction executed again on a state from just before it, in agreement with its calls.
+    ExecutedState,
+    /// An attack that a test carries out again. It is not a transaction.
+    Reproduction,
+    /// Everything that touched a protocol, up to its exploit: the protocol's own calls, its storage and movements.
+    History,
+}
+
+impl fmt::Display for RecordKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Block => "blocks executed again",
+            Self::Facts => "blocks as noted by a client",
+            Self::CallTree => "trees of calls",
+            Self::ExecutedState => "executed again on a recorded state",
+            Self::Reproduction => "reproductions by tests",
+            Self::History => "histories of protocols",
+        })
+    }
+}
 
 /// What one file came to.
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
+    /// `None` where it could not be judged.
+    pub(super) kind: Option<RecordKind>,
     pub(super) transactions: Vec<Judged>,
     /// Why the file, or a part of it, could not be judged.
-    pub(super) unjudged: Option<String>,
+    pub(super) unjudged: Option<Unjudged>,
 }
 
-impl Verdict {
-    pub(super) fn unjudged(reason: String) -> Self {
-        Self { transactions: Vec::new(), unjudged: Some(reason) }
+impl From<Unjudged> for Verdict {
+    fn from(reason: Unjudged) -> Self {
+        Self { unjudged: Some(reason), ..Self::default() }
+    }
+}
+
+/// Why a file could not be judged.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unjudged {
+    /// Something is wrong with this file.
+    File(String),
+    /// Something that many files have in common, so that they are counted and not listed; with what is particular here.
+    Kind { reason: String, detail: Option<String> },
+}
+
+impl Unjudged {
+    pub(super) fn kind(reason: impl Into<String>) -> Self {
+        Self::Kind { reason: reason.into(), detail: None }
     }
 }
 
@@ -78,6 +129,14 @@ fn decisive(findings: &[Finding], policy: &Policy) -> BTreeSet<String> {
     detectors.into_iter().filter(is_needed).map(str::to_owned).collect()
 }
 
+/// What a file holds, ready to be judged.
+enum Held {
+    /// Transactions that stand by themselves.
+    Single(RecordKind, Vec<Execution>),
+    /// Transactions of which each is judged by those before it.
+    History(History),
+}
+
 /// The detectors at their defaults, and the default policy.
 #[derive(Debug)]
 pub(super) struct Judge {
@@ -91,21 +150,16 @@ impl Judge {
         Ok(Self { detectors, policy: Policy::default() })
     }
 
-    pub(super) fn file(&self, path: &Path, is_attack: bool) -> Verdict {
-        let recorded = match read_recording(path) {
-            Ok(Recorded::History(history)) => return history::judge(&history, is_attack, &self.policy),
-            Ok(recorded) => recorded,
-            Err(error) => return Verdict::unjudged(chain_of(&error)),
+    pub(super) fn file(&self, path: &Path, is_attack: bool, trees: &Trees) -> Verdict {
+        let (kind, executions) = match read(path, is_attack, trees) {
+            Ok(Held::Single(kind, executions)) => (kind, executions),
+            Ok(Held::History(history)) => return history::judge(&history, is_attack, &self.policy),
+            Err(reason) => return Verdict::from(reason),
         };
-        match executions(recorded, path, is_attack) {
-            Ok(executions) => {
-                let public = public_contracts(&executions);
-                let judge = |execution| self.judge(execution, is_attack, &public);
-                let transactions = executions.iter().map(judge).collect();
-                Verdict { transactions, unjudged: None }
-            }
-            Err(reason) => Verdict::unjudged(reason),
-        }
+        let public = public_contracts(&executions);
+        let judge = |execution| self.judge(execution, is_attack, &public);
+        let transactions = executions.iter().map(judge).collect();
+        Verdict { kind: Some(kind), transactions, unjudged: None }
     }
 
     fn judge(&self, execution: &Execution, is_attack: bool, public: &AddressSet) -> Judged {
@@ -114,36 +168,53 @@ impl Judge {
     }
 }
 
-/// The transactions of a recording that stand by themselves.
-fn executions(recorded: Recorded, path: &Path, is_attack: bool) -> Result<Vec<Execution>, String> {
-    match recorded {
-        Recorded::Block(_) if is_attack => {
-            Err("a block does not say which of its transactions is an attack".to_owned())
+fn read(path: &Path, is_attack: bool, trees: &Trees) -> Result<Held, Unjudged> {
+    let failed = |error: &dyn std::error::Error| Unjudged::File(chain_of(error));
+    match read_recording(path).map_err(|error| failed(&error))? {
+        Recorded::Block(_) | Recorded::Facts(_) if is_attack => {
+            Err(Unjudged::kind("a block does not say which of its transactions is an attack"))
         }
         Recorded::Block(block) => {
             let replayed = replay_witness(&block, &Watch::everything(no_views()));
-            let replayed = replayed.map_err(|error| chain_of(&error))?;
+            let replayed = replayed.map_err(|error| failed(&error))?;
             match replayed.mismatches.first() {
-                Some(mismatch) => Err(format!("replay differs from the chain: {}", mismatch.what)),
-                None => Ok(replayed.executions),
+                Some(mismatch) => {
+                    Err(Unjudged::File(format!("replay differs from the chain: {}", mismatch.what)))
+                }
+                None => Ok(Held::Single(RecordKind::Block, replayed.executions)),
             }
         }
-        Recorded::Unlabelled(text) => {
-            read_call_tree(&text, place(path, &text)).map(|one| vec![one]).map_err(|error| chain_of(&error))
+        Recorded::Facts(text) => read_block_facts(&text)
+            .map(|executions| Held::Single(RecordKind::Facts, executions))
+            .map_err(|error| failed(&error)),
+        Recorded::State(_) if !is_attack => {
+            Err(Unjudged::kind("a state before an attack is no ordinary transaction"))
         }
-        Recorded::History(_) => Err("a history is judged as a whole".to_owned()),
-        Recorded::Other { format } => Err(format!("format '{format}' is not judged")),
+        Recorded::State(text) => {
+            trees.execute(path, &text).map(|one| Held::Single(RecordKind::ExecutedState, vec![one]))
+        }
+        Recorded::Reproduction(text) => read_reproduction(&text)
+            .map(|executions| Held::Single(RecordKind::Reproduction, executions))
+            .map_err(|error| failed(&error)),
+        Recorded::Unlabelled(text) => read_call_tree(&text, place(path, &text))
+            .map(|one| Held::Single(RecordKind::CallTree, vec![one]))
+            .map_err(|error| failed(&error)),
+        Recorded::History(history) => Ok(Held::History(history)),
+        Recorded::Other { format } => Err(Unjudged::kind(format!("format '{format}' is not judged"))),
     }
 }
 
 /// What is known of where an archived transaction was mined: its hash, where the file is named by it. Otherwise the text
 /// itself stands for it, so that the same transaction is the same one in two places.
-fn place(path: &Path, text: &str) -> TxRef {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let stem = name.split('.').next().unwrap_or_default();
-    let hash = stem.parse().unwrap_or_else(|_| keccak256(text));
+pub(super) fn place(path: &Path, text: &str) -> TxRef {
+    let hash = named_hash(path).unwrap_or_else(|| keccak256(text));
     let block = BlockRef { number: 0, hash: B256::ZERO };
     TxRef { chain_id: ChainId(0), block, index: 0, hash }
+}
+
+/// The transaction by whose hash a file is named.
+pub(super) fn named_hash(path: &Path) -> Option<B256> {
+    path.file_name()?.to_str()?.split('.').next()?.parse().ok()
 }
 
 /// An error with its causes, on one line.

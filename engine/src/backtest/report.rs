@@ -4,7 +4,7 @@
 //! out of the report what it leaves out of the count.
 
 use super::Task;
-use super::judge::{Judged, Verdict};
+use super::judge::{Judged, RecordKind, Unjudged, Verdict};
 use super::tally::Share;
 use crate::bench::Decimal;
 use alloy_primitives::B256;
@@ -40,7 +40,7 @@ pub struct BacktestReport {
     pub classes: Vec<ClassRow>,
     /// By detector.
     pub detectors: Vec<DetectorRow>,
-    /// By path as it was named.
+    /// By path as it was named, and by kind of recording.
     pub sources: Vec<SourceRow>,
     /// Attacks that raised no alarm.
     pub misses: Vec<Miss>,
@@ -48,7 +48,7 @@ pub struct BacktestReport {
     pub alarms: Vec<Alarm>,
     /// Transactions whose record was cut.
     pub truncated: u64,
-    /// Files that could not be judged, with the reason.
+    /// Files that could not be judged, with the reason; those with the same reason are counted.
     pub unjudged: Vec<String>,
 }
 
@@ -80,13 +80,15 @@ pub struct DetectorRow {
     pub false_alarms: u64,
 }
 
-/// What one of the named paths came to.
+/// What recordings of one kind below one of the named paths came to.
 #[derive(Debug, Clone, Serialize)]
 pub struct SourceRow {
     /// The path.
     pub path: PathBuf,
-    /// True where it was named as a source of attacks.
+    /// True for attacks, false for ordinary use. A history holds both.
     pub is_attack: bool,
+    /// What the recordings are. Reproductions are no transactions, so their share should be read by itself.
+    pub kind: RecordKind,
     /// Files judged.
     pub files: u64,
     /// Transactions judged.
@@ -98,8 +100,10 @@ pub struct SourceRow {
 /// An attack that raised no alarm.
 #[derive(Debug, Clone, Serialize)]
 pub struct Miss {
-    /// Transaction.
+    /// Transaction; of a reproduction, which is none, a hash of its record.
     pub tx: B256,
+    /// File that it was read from.
+    pub file: PathBuf,
     /// What was seen all the same, too little to alarm; empty where nothing was.
     pub seen: Vec<String>,
     /// What keeps it from being judged at all, where something does.
@@ -147,48 +151,73 @@ struct Summary {
     misses: Vec<Miss>,
     alarms: Vec<Alarm>,
     unjudged: Vec<String>,
+    /// Reasons that many files share, by source: how many, and what is particular to them.
+    unjudged_kinds: BTreeMap<(PathBuf, String), (u64, Vec<String>)>,
+    /// Attacks that were executed again, so that their calls alone count no more.
+    executed: BTreeSet<B256>,
     seen: BTreeSet<(bool, B256)>,
 }
 
-/// The report of all verdicts, in order.
-pub(super) fn summarise<'a>(judged: impl Iterator<Item = (&'a Task, Verdict)>) -> BacktestReport {
-    let mut summary = Summary::default();
+/// The report of all verdicts, in order, and of what was passed over.
+pub(super) fn summarise(judged: Vec<(&Task, Verdict)>, passed_over: Vec<String>) -> BacktestReport {
+    let executed = judged.iter().filter(|(_, verdict)| verdict.kind == Some(RecordKind::ExecutedState));
+    let executed = executed.flat_map(|(_, verdict)| verdict.transactions.iter().map(|one| one.tx)).collect();
+    let mut summary = Summary { executed, ..Summary::default() };
     for (task, verdict) in judged {
         summary.add(task, verdict);
     }
+    summary.unjudged.extend(passed_over);
     summary.finish()
 }
 
 impl Summary {
     fn add(&mut self, task: &Task, verdict: Verdict) {
-        if let Some(reason) = verdict.unjudged {
-            self.unjudged.push(format!("{}: {reason}", task.path.display()));
+        match verdict.unjudged {
+            Some(Unjudged::File(reason)) => {
+                self.unjudged.push(format!("{}: {reason}", task.path.display()));
+            }
+            Some(Unjudged::Kind { reason, detail }) => {
+                let (count, details) = self.unjudged_kinds.entry((task.source.clone(), reason)).or_default();
+                *count += 1;
+                details.extend(detail);
+            }
+            None => {}
         }
-        let mut counted = (0, 0);
+        let Some(kind) = verdict.kind else { return };
+        // A history holds an attack and ordinary use.
+        let mut counted = BTreeMap::from([(task.is_attack, (0u64, 0u64))]);
         for judged in verdict.transactions {
+            let is_known_better =
+                judged.is_attack && kind == RecordKind::CallTree && self.executed.contains(&judged.tx);
             // A transaction that is recorded twice is one case.
-            if !self.seen.insert((judged.is_attack, judged.tx)) {
+            if is_known_better || !self.seen.insert((judged.is_attack, judged.tx)) {
                 continue;
             }
-            counted.0 += 1;
-            counted.1 += u64::from(judged.is_alarm);
+            let (transactions, alarms) = counted.entry(judged.is_attack).or_default();
+            *transactions += 1;
+            *alarms += u64::from(judged.is_alarm);
             self.truncated += u64::from(judged.truncated);
             self.voices(&judged);
-            if judged.is_attack { self.attack(&judged) } else { self.ordinary(&judged) }
+            if judged.is_attack { self.attack(task, &judged) } else { self.ordinary(&judged) }
         }
-        self.source(task, counted);
+        for (is_attack, (transactions, alarms)) in counted {
+            let path = task.source.clone();
+            self.source(SourceRow { path, is_attack, kind, files: 1, transactions, alarms });
+        }
     }
 
-    fn source(&mut self, task: &Task, (transactions, alarms): (u64, u64)) {
-        let is_same = |row: &&mut SourceRow| row.path == task.source && row.is_attack == task.is_attack;
-        if let Some(row) = self.sources.iter_mut().find(is_same) {
-            row.files += 1;
-            row.transactions += transactions;
-            row.alarms += alarms;
-            return;
+    fn source(&mut self, new: SourceRow) {
+        let is_same = |row: &&mut SourceRow| {
+            row.path == new.path && row.is_attack == new.is_attack && row.kind == new.kind
+        };
+        match self.sources.iter_mut().find(is_same) {
+            Some(row) => {
+                row.files += new.files;
+                row.transactions += new.transactions;
+                row.alarms += new.alarms;
+            }
+            None => self.sources.push(new),
         }
-        let (path, is_attack) = (task.source.clone(), task.is_attack);
-        self.sources.push(SourceRow { path, is_attack, files: 1, transactions, alarms });
     }
 
     fn voices(&mut self, judged: &Judged) {
@@ -204,7 +233,7 @@ impl Summary {
         }
     }
 
-    fn attack(&mut self, judged: &Judged) {
+    fn attack(&mut self, task: &Task, judged: &Judged) {
         self.attacks += 1;
         if judged.is_alarm {
             self.detected += 1;
@@ -214,7 +243,8 @@ impl Summary {
             return;
         }
         let note = (!judged.succeeded).then_some("the transaction failed, so that it did nothing");
-        self.misses.push(Miss { tx: judged.tx, seen: grounds(judged), note });
+        let (tx, file) = (judged.tx, task.path.clone());
+        self.misses.push(Miss { tx, file, seen: grounds(judged), note });
     }
 
     fn ordinary(&mut self, judged: &Judged) {
@@ -232,7 +262,8 @@ impl Summary {
         }
     }
 
-    fn finish(self) -> BacktestReport {
+    fn finish(mut self) -> BacktestReport {
+        self.unjudged.extend(std::mem::take(&mut self.unjudged_kinds).into_iter().map(shared_reason));
         let recall = Share::new(self.detected, self.attacks);
         let rate = Share::per_100k(self.false_alarms, self.benign);
         let row = |(class, sums): (AttackClass, Class)| ClassRow {
@@ -261,6 +292,15 @@ impl Summary {
             unjudged: self.unjudged,
         }
     }
+}
+
+/// One line for all files of a source with the same reason.
+fn shared_reason(((source, reason), (count, details)): ((PathBuf, String), (u64, Vec<String>))) -> String {
+    let mut line = format!("{}: {count} files: {reason}", source.display());
+    if !details.is_empty() {
+        line.push_str(&format!(" ({})", details.join("; ")));
+    }
+    line
 }
 
 impl From<(String, Voice)> for DetectorRow {
@@ -305,6 +345,17 @@ impl BacktestReport {
                 rate.high
             ),
         ];
+        lines.extend(self.sources.iter().map(|row| {
+            let use_of = if row.is_attack { "attacks" } else { "ordinary" };
+            format!(
+                "  {} ({use_of}, {}): {} alarms in {} transactions of {} files",
+                row.path.display(),
+                row.kind,
+                row.alarms,
+                row.transactions,
+                row.files
+            )
+        }));
         lines.extend(self.classes.iter().map(|row| {
             format!(
                 "  {}: in {} detected attacks, in {} ordinary transactions ({} alarms)",
@@ -324,7 +375,7 @@ impl BacktestReport {
         lines.extend(self.misses.iter().flat_map(|miss| {
             let note = miss.note.map(|note| format!("    {note}"));
             let seen = miss.seen.iter().map(|seen| format!("    {seen}"));
-            std::iter::once(format!("missed {}", miss.tx)).chain(seen).chain(note)
+            std::iter::once(format!("missed {} in {}", miss.tx, miss.file.display())).chain(seen).chain(note)
         }));
         lines.extend(self.unjudged.iter().map(|reason| format!("not judged: {reason}")));
         lines

@@ -70,15 +70,86 @@ fn a_case_counts_once_and_what_cannot_be_judged_is_named() {
     let (attacks, benign) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     write(attacks.path(), "one", &loan(Some(500)));
     write(attacks.path(), "two", &loan(Some(500)));
-    write(benign.path(), "other", r#"{"format":"cordon-facts/1","chainId":1}"#);
+    write(benign.path(), "other", r#"{"format":"cordon-body/1","chainId":1}"#);
+    write(benign.path(), "another", r#"{"format":"cordon-body/1","chainId":1}"#);
+    write(benign.path(), "facts", r#"{"format":"cordon-facts/1","chainId":1,"number":2}"#);
+    write(benign.path(), "state", &state(None, "00"));
+    write(attacks.path(), "facts", r#"{"format":"cordon-facts/1","chainId":1,"number":2}"#);
+    fs::write(attacks.path().join("index.json"), "[]").unwrap();
+    fs::write(attacks.path().join("cache.tar.xz"), "").unwrap();
     write(benign.path(), "broken", r#"{"type":"CALL"}"#);
     let report = run(attacks.path(), benign.path());
     assert_eq!((report.attacks, report.benign_transactions), (1, 0));
-    assert_eq!(report.unjudged.len(), 2, "{:?}", report.unjudged);
-    assert!(report.unjudged[0].contains("broken.json.zst: archived call tree"), "{:?}", report.unjudged);
-    assert!(report.unjudged[1].contains("format 'cordon-facts/1'"), "{:?}", report.unjudged);
+    let unjudged = report.unjudged.join("\n");
+    assert_eq!(report.unjudged.len(), 6, "{unjudged}");
+    let has = |part: &str| assert!(unjudged.contains(part), "{part} in {unjudged}");
+    has("broken.json.zst: archived call tree");
+    has("facts.json.zst: facts of a block: .: missing field `hash`");
+    has("1 passed over that are no recordings, such as cache.tar.xz");
+    has(": 2 files: format 'cordon-body/1' is not judged");
+    has(": 1 files: a state before an attack is no ordinary transaction");
+    has(": 1 files: a block does not say which of its transactions is an attack");
     let missing = Corpus { attacks: vec![attacks.path().join("none")], benign: Vec::new() };
     assert!(backtest(&missing, &|_, _| ()).unwrap_err().to_string().contains("archive"));
+}
+
+/// The state before a call of a contract with this code.
+fn state(tx: Option<&str>, code: &str) -> String {
+    let tx = tx.map_or_else(|| "null".to_owned(), |tx| format!("\"{tx}\""));
+    format!(
+        r#"{{"metadata":{{"chain":"mainnet","block_number":19000000,"timestamp":1705527059,"attack_tx_hash":{tx}}},
+        "addresses":{{"{OWN}":{{"balance_wei":"0","nonce":1,"code":"{code}","storage":{{}}}}}}}}"#
+    )
+}
+
+#[test]
+fn an_attack_that_is_executed_again_counts_once() {
+    let (attacks, benign) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let tx = |digit: char| format!("0x{}", digit.to_string().repeat(64));
+    for digit in ['1', '2', '3'] {
+        write(attacks.path(), &tx(digit), &call(SENDER, OWN, "0xcccc0001", &[]));
+    }
+    write(attacks.path(), "agrees.before", &state(Some(&tx('1')), "00"));
+    write(attacks.path(), "again.before", &state(Some(&tx('1')), "00"));
+    write(attacks.path(), "agrees.after", "no state at all");
+    write(attacks.path(), "fails.before", &state(Some(&tx('2')), "fe"));
+    write(attacks.path(), "other.before", &state(Some(&tx('4')), "00"));
+    write(attacks.path(), "another.before", &state(Some(&tx('5')), "00"));
+    write(attacks.path(), "nameless.before", &state(None, "00"));
+    let report = run(attacks.path(), benign.path());
+    assert_eq!((report.attacks, report.misses.len()), (3, 3), "{report:?}");
+    let rows: Vec<_> = report.sources.iter().map(|row| (row.kind, row.files, row.transactions)).collect();
+    assert_eq!(rows, [(RecordKind::CallTree, 3, 2), (RecordKind::ExecutedState, 2, 1)]);
+    let unjudged = report.unjudged.join("\n");
+    assert_eq!(report.unjudged.len(), 3, "{unjudged}");
+    let has = |part: &str| assert!(unjudged.contains(part), "{part} in {unjudged}");
+    has("differs from the calls that were made (fails: frame 0: Call of");
+    has(": 2 files: states before attacks whose calldata is not known");
+    has(": 1 files: states before attacks that name no transaction");
+}
+
+#[test]
+fn reproductions_stand_in_a_row_of_their_own() {
+    let (attacks, benign) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let node = |idx: u8, parent: &str, children: &str, from: &str, to: &str| {
+        format!(
+            r#"{{"idx":{idx},"parent":{parent},"children":[{children}],"kind":"CALL","success":true,"status":"Stop",
+            "caller":"{from}","address":"{to}","value":"0x0","gas_used":1,"input":"0x","output":"0x","logs":[],
+            "storage":[]}}"#
+        )
+    };
+    let nodes = [node(0, "null", "1", SENDER, OWN), node(1, "0", "", OWN, VAULT)].join(",");
+    let test = format!(
+        r#"{{"name":"x","chain":"1","fork_block":5,"tests":{{"t":{{"phases":[{{"phase":"Execution","nodes":[{nodes}]}}]}}}}}}"#
+    );
+    write(attacks.path(), "test", &test);
+    write(attacks.path(), "theft", &loan(Some(500)));
+    let report = run(attacks.path(), benign.path());
+    let rows: Vec<_> = report.sources.iter().map(|row| (row.kind, row.transactions, row.alarms)).collect();
+    assert_eq!(rows, [(RecordKind::Reproduction, 1, 0), (RecordKind::CallTree, 1, 1)]);
+    assert!(
+        report.lines().join("\n").contains("(attacks, reproductions by tests): 0 alarms in 1 transactions")
+    );
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //! zero, or hand out a cut record without its `truncated` flag.
 
 mod ahead;
+mod attack_state;
 mod bench;
 mod block_run;
 mod bloom;
@@ -29,6 +30,7 @@ mod watch;
 mod what_if;
 
 pub use ahead::ReadAhead;
+pub use attack_state::{AttackState, AttackStateError};
 pub use bench::{Lap, Prepared};
 pub use block_run::{BlockReplay, Mismatch};
 pub use error::{ReplayError, RulesError, StateError};
@@ -37,7 +39,9 @@ pub use recorder::bounds::{MAX_ACCESSES, MAX_DATA_BYTES, MAX_FRAMES, MAX_LOGS, M
 pub use replay::{Replayer, replay_witness};
 pub use rules::Rules;
 pub use state::ReadStats;
-pub use traced::{TraceError, Traced, read_call_tree, read_history_block};
+pub use traced::{
+    TraceError, Traced, read_block_facts, read_call_tree, read_history_block, read_reproduction,
+};
 pub use verify::{Totals, verify};
 pub use watch::{Interest, Views, Watch, ask, no_views};
 pub use what_if::{Case, Fork, MAX_WHAT_IF_THREADS, Outcome, what_if, what_if_on};

@@ -7,17 +7,23 @@
 //! storage and balances are trusted.
 
 mod archived;
+mod block_facts;
 mod calls;
 mod diff;
 mod entries;
 mod error;
 mod facts;
 mod json;
+mod log_frames;
+mod reproduction;
 mod views;
 
 pub use archived::read_call_tree;
+pub use block_facts::read_block_facts;
 pub use entries::read_history_block;
 pub use error::TraceError;
+pub(crate) use json::read_one as read_json;
+pub use reproduction::read_reproduction;
 
 use crate::block_run::{BlockReplay, Mismatch, compare_header, compare_receipt};
 use crate::bloom::LogsBloom;

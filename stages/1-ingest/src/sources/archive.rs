@@ -9,7 +9,7 @@ mod history;
 mod recorded;
 
 pub use history::History;
-pub use recorded::{Recorded, read_recording, recordings};
+pub use recorded::{Recorded, read_recording, recordings, unknown_files};
 
 use crate::error::SourceError;
 use crate::follow::{Sight, Step, View, next_step};

@@ -61,7 +61,7 @@ fn ordered(frames: &[Frame]) -> impl Iterator<Item = Transfer> {
 }
 
 /// Contracts whose creation was kept. Whether one destroyed itself later is not asked: for what it did it was there.
-fn creations(frames: &[Frame]) -> Vec<Creation> {
+pub(super) fn creations(frames: &[Frame]) -> Vec<Creation> {
     let created = frames
         .iter()
         .filter(|frame| matches!(frame.kind, FrameKind::Create | FrameKind::Create2) && !frame.reverted);
@@ -76,7 +76,7 @@ fn creations(frames: &[Frame]) -> Vec<Creation> {
 }
 
 /// The transaction as far as its own call shows it.
-fn transaction(root: &Frame, tx: &TxRef) -> Transaction {
+pub(super) fn transaction(root: &Frame, tx: &TxRef) -> Transaction {
     let creates = matches!(root.kind, FrameKind::Create | FrameKind::Create2);
     let to: Option<Address> = (!creates).then_some(root.code_address);
     Transaction {

@@ -249,7 +249,7 @@ fn status(error: Option<String>, output: &Bytes) -> Status {
     }
 }
 
-fn is_precompile(address: Address) -> bool {
+pub(super) fn is_precompile(address: Address) -> bool {
     let number = U256::from_be_slice(address.as_slice());
     !number.is_zero() && number <= U256::from(LAST_PRECOMPILE)
 }

@@ -9,6 +9,8 @@ mod anvil;
 #[cfg(test)]
 mod archive;
 #[cfg(test)]
+mod block_facts;
+#[cfg(test)]
 mod cold;
 #[cfg(test)]
 mod contracts;

@@ -43,6 +43,10 @@ pub(super) struct Label {
     pub(super) format: Option<String>,
     pub(super) chain_id: Option<u64>,
     pub(super) number: Option<u64>,
+    /// True where it holds "addresses", as the states before attacks do.
+    pub(super) has_addresses: bool,
+    /// True where it holds "tests", as reproductions of attacks do.
+    pub(super) has_tests: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -275,7 +279,11 @@ impl<'de> Visitor<'de> for LabelVisitor<'_> {
                 "format" => label.format = Some(map.next_value()?),
                 "chainId" => label.chain_id = Some(map.next_value()?),
                 "number" => label.number = Some(map.next_value()?),
-                _ => drop(map.next_value::<IgnoredAny>()?),
+                other => {
+                    label.has_addresses |= other == "addresses";
+                    label.has_tests |= other == "tests";
+                    map.next_value::<IgnoredAny>()?;
+                }
             }
             if label.format.is_some() && label.chain_id.is_some() && label.number.is_some() {
                 return Err(de::Error::custom("the label is complete"));
