@@ -84,6 +84,8 @@ pub enum AttackClass {
     FlashLoan,
     /// Calls of a shape that ordinary use does not have.
     ControlFlow,
+    /// Allowances that users gave a contract are used by somebody else.
+    AllowanceDrain,
     /// What a rule of the operator names; the rule says what it means.
     UserRule,
 }
@@ -96,6 +98,7 @@ impl fmt::Display for AttackClass {
             Self::RateManipulation => "rate manipulation",
             Self::FlashLoan => "flash-loan-funded sequence",
             Self::ControlFlow => "abnormal control flow",
+            Self::AllowanceDrain => "allowance drain",
             Self::UserRule => "user rule",
         })
     }
@@ -188,6 +191,21 @@ pub enum Evidence {
         /// What that lost.
         losses: Vec<AssetDelta>,
     },
+    /// Coins of accounts that take no part were pulled through a contract that they had allowed to.
+    AllowanceDrain {
+        /// Contract whose allowances were used.
+        spender: Address,
+        /// First account that was drained.
+        account: Address,
+        /// How many accounts were drained through that contract.
+        accounts: u32,
+        /// What was pulled from the first.
+        asset: Asset,
+        /// How much of that was pulled, from all of them.
+        amount_raw: U256,
+        /// True where the sender wrote the very call by which the coins were pulled.
+        dictated: bool,
+    },
     /// A rule of the operator holds.
     Rule {
         /// Id of the rule.
@@ -250,6 +268,16 @@ impl fmt::Display for Evidence {
                 match loser {
                     Some(loser) => write!(f, "; {loser} lost {lost} and received nothing"),
                     None => Ok(()),
+                }
+            }
+            Self::AllowanceDrain { spender, account, accounts, asset, amount_raw, dictated } => {
+                let how =
+                    if *dictated { "with a call that the sender wrote" } else { "at the sender's word" };
+                write!(f, "{amount_raw} of {asset} pulled from {account} through {spender} {how}")?;
+                if *accounts > 1 {
+                    write!(f, ", and from {} others", accounts.saturating_sub(1))
+                } else {
+                    Ok(())
                 }
             }
             Self::Rule { rule, title, .. } => write!(f, "{title} (rule {rule})"),

@@ -4,6 +4,7 @@
 //! here. Must never: build a detector from a value that it cannot mean, since a threshold that is silently replaced is
 //! worse than a refusal to start.
 
+pub mod allowance_drain;
 pub mod flash_loan;
 pub mod fresh_caller;
 pub mod profit;
@@ -14,6 +15,7 @@ pub mod value_loss;
 
 use crate::detector::Detector;
 use crate::rules::RulesConfig;
+use allowance_drain::AllowanceDrainConfig;
 use flash_loan::FlashLoanConfig;
 use fresh_caller::FreshCallerConfig;
 use profit::ProfitConfig;
@@ -41,6 +43,8 @@ pub enum DetectorConfig {
     FreshCaller(FreshCallerConfig),
     /// The sender's side ended richer at the expense of others.
     Profit(ProfitConfig),
+    /// Coins of somebody who takes no part were pulled to the sender's side.
+    AllowanceDrain(AllowanceDrainConfig),
     /// A rule of the operator holds.
     Rules(RulesConfig),
 }
@@ -57,6 +61,7 @@ impl DetectorConfig {
             Self::RepeatedCalls(RepeatedCallsConfig::default()),
             Self::FreshCaller(FreshCallerConfig::default()),
             Self::Profit(ProfitConfig::default()),
+            Self::AllowanceDrain(AllowanceDrainConfig::default()),
         ]
     }
 
@@ -73,6 +78,7 @@ impl DetectorConfig {
             Self::RepeatedCalls(config) => Box::new(config.build()?),
             Self::FreshCaller(config) => Box::new(config.build()),
             Self::Profit(config) => Box::new(config.build()?),
+            Self::AllowanceDrain(config) => Box::new(config.build()),
             Self::Rules(config) => Box::new(config.build()?),
         })
     }

@@ -6,7 +6,7 @@
 use crate::detector::{enters_from_outside, is_named};
 use alloy_primitives::map::AddressSet;
 use alloy_primitives::{Address, B256, I256, U256, b256};
-use cordon_model::execution::{Execution, Frame, FrameKind};
+use cordon_model::execution::{Execution, Frame, FrameKind, Log};
 use cordon_model::protocol::Protocol;
 use cordon_model::units::{Asset, AssetDelta};
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,19 +86,9 @@ impl NetFlows {
     /// New items are left out: what they are worth is for the market to say, and most are worth nothing.
     fn add_items(&mut self, execution: &Execution) {
         for log in &execution.logs {
-            let parties = match log.topics.as_slice() {
-                [TRANSFER_TOPIC, from, to, _] => (from, to),
-                [TRANSFER_SINGLE_TOPIC, _, from, to] => (from, to),
-                _ => continue,
-            };
-            if parties.0.is_zero() {
-                continue;
-            }
-            let holder = |word: &B256| match Address::from_word(*word) {
-                Address::ZERO => log.address,
-                holder => holder,
-            };
-            self.moved(Asset::Token(log.address), holder(parties.0), holder(parties.1), U256::ONE);
+            let Some((from, to)) = item_moved(log).filter(|(from, _)| !from.is_zero()) else { continue };
+            let to = if to.is_zero() { log.address } else { to };
+            self.moved(Asset::Token(log.address), from, to, U256::ONE);
         }
     }
 
@@ -159,6 +149,16 @@ impl NetFlows {
     }
 }
 
+/// Who gave a single item to whom, where the log tells of one (ERC-721, ERC-1155); the zero address makes and destroys.
+pub(crate) fn item_moved(log: &Log) -> Option<(Address, Address)> {
+    match log.topics.as_slice() {
+        [TRANSFER_TOPIC, from, to, _] | [TRANSFER_SINGLE_TOPIC, _, from, to] => {
+            Some((Address::from_word(*from), Address::from_word(*to)))
+        }
+        _ => None,
+    }
+}
+
 fn nonzero(flows: &BTreeMap<Asset, I256>) -> Vec<AssetDelta> {
     let deltas = flows.iter().filter(|(_, delta)| !delta.is_zero());
     deltas.map(|(asset, delta_raw)| AssetDelta { asset: *asset, delta_raw: *delta_raw }).collect()
@@ -172,7 +172,7 @@ pub(crate) fn is_creation(frame: &Frame) -> bool {
 mod tests {
     use super::*;
     use crate::testing::*;
-    use cordon_model::execution::{Log, Transfer};
+    use cordon_model::execution::Transfer;
 
     #[test]
     fn the_senders_side_is_whoever_he_sent_and_what_that_created() {

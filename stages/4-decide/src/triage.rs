@@ -20,6 +20,7 @@ pub fn triage(incident: &Incident, policy: &Policy) -> (Severity, String) {
         | Evidence::RepeatedCalls { .. }
         | Evidence::FreshCaller { .. }
         | Evidence::Profit { .. }
+        | Evidence::AllowanceDrain { .. }
         | Evidence::Rule { .. } => None,
     });
     let (mut total, mut share) = (U256::ZERO, Bps(0));

@@ -17,7 +17,8 @@ use std::collections::BTreeMap;
 const GROUNDS_MAX: usize = 60;
 
 /// Mechanisms before the effect: the order in which a sentence explains.
-const ORDER: [AttackClass; 6] = [
+const ORDER: [AttackClass; 7] = [
+    AttackClass::AllowanceDrain,
     AttackClass::Reentrancy,
     AttackClass::RateManipulation,
     AttackClass::FlashLoan,
@@ -143,6 +144,12 @@ impl View<'_> {
             Evidence::Profit { loser: None, gains, .. } => {
                 format!("the sender's side gained {} assets and paid nothing", gains.len())
             }
+            Evidence::AllowanceDrain { spender, account, accounts, asset, amount_raw, .. } => format!(
+                "{} of {accounts} accounts, {} first, were pulled through {}, which they had allowed to and did not ask to",
+                self.labels.amount(*asset, *amount_raw),
+                self.labels.short(*account),
+                self.labels.short(*spender),
+            ),
             Evidence::Rule { rule, explanation, .. } => format!("rule {rule} holds: {explanation}"),
         }
     }
@@ -201,6 +208,7 @@ impl View<'_> {
             Evidence::FlashLoan { .. }
             | Evidence::RepeatedCalls { .. }
             | Evidence::FreshCaller { .. }
+            | Evidence::AllowanceDrain { .. }
             | Evidence::Rule { .. } => {}
         }
         grounds
