@@ -206,6 +206,15 @@ pub enum Evidence {
         /// True where the sender wrote the very call by which the coins were pulled.
         dictated: bool,
     },
+    /// Grounds that a pattern of ordinary use explains, for which the score was lowered.
+    Ordinary {
+        /// What the transaction is.
+        pattern: OrdinaryPattern,
+        /// Markets that it traded with.
+        markets: u32,
+        /// What was seen.
+        instead_of: Box<Evidence>,
+    },
     /// A rule of the operator holds.
     Rule {
         /// Id of the rule.
@@ -215,6 +224,25 @@ pub enum Evidence {
         /// What that means, in the words of whoever wrote the rule.
         explanation: String,
     },
+}
+
+/// Ordinary use that looks like an attack in parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrdinaryPattern {
+    /// Differences between markets are traded away.
+    Arbitrage,
+    /// A debt is repaid for its collateral, as the market offers to everybody.
+    Liquidation,
+}
+
+impl fmt::Display for OrdinaryPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Arbitrage => "an arbitrage",
+            Self::Liquidation => "a liquidation",
+        })
+    }
 }
 
 /// A function for people; a call without a selector runs the fallback.
@@ -279,6 +307,12 @@ impl fmt::Display for Evidence {
                 } else {
                     Ok(())
                 }
+            }
+            Self::Ordinary { pattern, markets, instead_of } => {
+                write!(
+                    f,
+                    "{instead_of}; ordinary as part of {pattern} over {markets} markets, at which nobody else loses"
+                )
             }
             Self::Rule { rule, title, .. } => write!(f, "{title} (rule {rule})"),
         }

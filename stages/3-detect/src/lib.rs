@@ -13,6 +13,7 @@ mod detector;
 pub mod detectors;
 pub mod members;
 pub mod network;
+mod ordinary;
 mod parties;
 pub mod rules;
 mod set;

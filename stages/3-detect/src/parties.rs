@@ -92,23 +92,11 @@ impl NetFlows {
         }
     }
 
-    /// Wrapped coins that were issued or redeemed, which their contracts log under names of their own. Many contracts
-    /// log deposits; only where just as many coins moved at that moment does the log speak of a token.
     fn add_wrapped(&mut self, execution: &Execution) {
-        let native = || execution.transfers.iter().filter(|transfer| transfer.asset == Asset::Native);
-        let received: BTreeSet<_> = native().map(|coins| (coins.to, coins.amount_raw)).collect();
-        let sent: BTreeSet<_> = native().map(|coins| (coins.from, coins.amount_raw)).collect();
-        for log in execution.logs.iter().filter(|log| log.data.len() == 32) {
-            let (token, amount_raw) = (log.address, U256::from_be_slice(&log.data));
-            match log.topics.as_slice() {
-                [DEPOSIT_TOPIC, holder] if received.contains(&(token, amount_raw)) => {
-                    self.moved(Asset::Token(token), token, Address::from_word(*holder), amount_raw);
-                }
-                [WITHDRAWAL_TOPIC, holder] if sent.contains(&(token, amount_raw)) => {
-                    self.moved(Asset::Token(token), Address::from_word(*holder), token, amount_raw);
-                }
-                _ => {}
-            }
+        for moved in wrapped_moves(execution) {
+            let (token, holder) = (moved.token, moved.holder);
+            let (from, to) = if moved.is_withdrawal { (holder, token) } else { (token, holder) };
+            self.moved(Asset::Token(token), from, to, moved.amount_raw);
         }
     }
 
@@ -147,6 +135,33 @@ impl NetFlows {
     pub(crate) fn accounts(&self) -> impl Iterator<Item = Address> {
         self.0.keys().copied()
     }
+}
+
+/// Coins that became a token, or a token that became coins again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wrapped {
+    pub(crate) token: Address,
+    pub(crate) holder: Address,
+    pub(crate) amount_raw: U256,
+    pub(crate) is_withdrawal: bool,
+}
+
+/// Wrapped coins that were issued or redeemed, which their contracts log under names of their own. Many contracts log
+/// deposits; only where just as many coins moved at that moment does the log speak of a token.
+pub(crate) fn wrapped_moves(execution: &Execution) -> impl Iterator<Item = Wrapped> {
+    let native = || execution.transfers.iter().filter(|transfer| transfer.asset == Asset::Native);
+    let received: BTreeSet<_> = native().map(|coins| (coins.to, coins.amount_raw)).collect();
+    let sent: BTreeSet<_> = native().map(|coins| (coins.from, coins.amount_raw)).collect();
+    let words = execution.logs.iter().filter(|log| log.data.len() == 32);
+    words.filter_map(move |log| {
+        let (token, amount_raw) = (log.address, U256::from_be_slice(&log.data));
+        let (holder, is_withdrawal) = match log.topics.as_slice() {
+            [DEPOSIT_TOPIC, holder] if received.contains(&(token, amount_raw)) => (holder, false),
+            [WITHDRAWAL_TOPIC, holder] if sent.contains(&(token, amount_raw)) => (holder, true),
+            _ => return None,
+        };
+        Some(Wrapped { token, holder: Address::from_word(*holder), amount_raw, is_withdrawal })
+    })
 }
 
 /// Who gave a single item to whom, where the log tells of one (ERC-721, ERC-1155); the zero address makes and destroys.

@@ -7,6 +7,7 @@
 use crate::detector::{Detector, Gap};
 use crate::detectors::value_loss::loss_views;
 use crate::detectors::{ConfigError, DetectorConfig};
+use crate::ordinary::explained;
 use alloy_primitives::Address;
 use alloy_primitives::map::AddressSet;
 use cordon_model::execution::{Execution, ViewCall};
@@ -80,7 +81,7 @@ impl DetectorSet {
     /// What all detectors say about the transaction, in the order of protocols, then detectors.
     #[must_use]
     pub fn inspect(&self, execution: &Execution) -> Vec<Finding> {
-        self.pairs(execution).flat_map(|(protocol, detector)| detector.inspect(protocol, execution)).collect()
+        self.concerned(execution).flat_map(|watched| self.judge(&watched.protocol, execution)).collect()
     }
 
     /// What all detectors say about a transaction that succeeded, for a protocol that is not in the set.
@@ -89,7 +90,13 @@ impl DetectorSet {
         if !execution.status.is_success() {
             return Vec::new();
         }
-        self.detectors.iter().flat_map(|detector| detector.inspect(protocol, execution)).collect()
+        self.judge(protocol, execution)
+    }
+
+    /// What all detectors say for one protocol, with the name of an ordinary pattern where that explains it.
+    fn judge(&self, protocol: &Protocol, execution: &Execution) -> Vec<Finding> {
+        let said = self.detectors.iter().flat_map(|detector| detector.inspect(protocol, execution));
+        explained(protocol, execution, said.collect())
     }
 
     /// What could not be judged about the transaction.

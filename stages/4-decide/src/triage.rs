@@ -21,6 +21,7 @@ pub fn triage(incident: &Incident, policy: &Policy) -> (Severity, String) {
         | Evidence::FreshCaller { .. }
         | Evidence::Profit { .. }
         | Evidence::AllowanceDrain { .. }
+        | Evidence::Ordinary { .. }
         | Evidence::Rule { .. } => None,
     });
     let (mut total, mut share) = (U256::ZERO, Bps(0));

@@ -150,6 +150,7 @@ impl View<'_> {
                 self.labels.short(*account),
                 self.labels.short(*spender),
             ),
+            Evidence::Ordinary { .. } => finding.evidence.to_string(),
             Evidence::Rule { rule, explanation, .. } => format!("rule {rule} holds: {explanation}"),
         }
     }
@@ -209,6 +210,7 @@ impl View<'_> {
             | Evidence::RepeatedCalls { .. }
             | Evidence::FreshCaller { .. }
             | Evidence::AllowanceDrain { .. }
+            | Evidence::Ordinary { .. }
             | Evidence::Rule { .. } => {}
         }
         grounds
