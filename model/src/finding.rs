@@ -86,6 +86,10 @@ pub enum AttackClass {
     ControlFlow,
     /// Allowances that users gave a contract are used by somebody else.
     AllowanceDrain,
+    /// A market's price is moved and undone, and the protocol goes by it in between.
+    PriceManipulation,
+    /// Rights over a protected contract change.
+    Privilege,
     /// What a rule of the operator names; the rule says what it means.
     UserRule,
 }
@@ -99,6 +103,8 @@ impl fmt::Display for AttackClass {
             Self::FlashLoan => "flash-loan-funded sequence",
             Self::ControlFlow => "abnormal control flow",
             Self::AllowanceDrain => "allowance drain",
+            Self::PriceManipulation => "price manipulation",
+            Self::Privilege => "change of rights",
             Self::UserRule => "user rule",
         })
     }
@@ -206,6 +212,30 @@ pub enum Evidence {
         /// True where the sender wrote the very call by which the coins were pulled.
         dictated: bool,
     },
+    /// A market was traded forth and back, and another contract was used in between.
+    PriceManipulation {
+        /// Market that was moved.
+        market: Address,
+        /// Asset that was given first and taken back.
+        given: Asset,
+        /// Asset that was taken first and given back.
+        taken: Asset,
+        /// Protected contract that was called in between.
+        contract: Address,
+        /// Its function.
+        function: Option<Selector>,
+        /// True where the market was looked at while it worked.
+        looked: bool,
+    },
+    /// Rights over a protected contract were changed.
+    Privilege {
+        /// The contract.
+        contract: Address,
+        /// What was changed.
+        change: PrivilegeChange,
+        /// True where the same transaction moved assets of the contract to the sender's side.
+        taken: bool,
+    },
     /// Grounds that a pattern of ordinary use explains, for which the score was lowered.
     Ordinary {
         /// What the transaction is.
@@ -224,6 +254,34 @@ pub enum Evidence {
         /// What that means, in the words of whoever wrote the rule.
         explanation: String,
     },
+}
+
+/// What can be changed about the rights over a contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PrivilegeChange {
+    /// Who owns or administers it.
+    Owner,
+    /// Who has which role.
+    Role,
+    /// Which code it runs.
+    Implementation,
+    /// It was initialised, though it was there before the transaction.
+    Initialiser,
+    /// What guards its use: thresholds, modules, guards, delays.
+    Safeguard,
+}
+
+impl fmt::Display for PrivilegeChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Owner => "the owner",
+            Self::Role => "a role",
+            Self::Implementation => "the implementation",
+            Self::Initialiser => "the initial state",
+            Self::Safeguard => "a safeguard",
+        })
+    }
 }
 
 /// Ordinary use that looks like an attack in parts.
@@ -307,6 +365,22 @@ impl fmt::Display for Evidence {
                 } else {
                     Ok(())
                 }
+            }
+            Self::PriceManipulation { market, given, taken, contract, function, looked } => {
+                write!(
+                    f,
+                    "{market} was traded from {given} to {taken} and back, and {} of {contract}",
+                    name(function)
+                )?;
+                f.write_str(if *looked {
+                    ", which looked at it, was called in between"
+                } else {
+                    " was called in between"
+                })
+            }
+            Self::Privilege { contract, change, taken } => {
+                write!(f, "{change} of {contract} changed")?;
+                if *taken { f.write_str(", and its assets went to the sender's side") } else { Ok(()) }
             }
             Self::Ordinary { pattern, markets, instead_of } => {
                 write!(

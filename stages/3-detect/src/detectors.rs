@@ -7,6 +7,8 @@
 pub mod allowance_drain;
 pub mod flash_loan;
 pub mod fresh_caller;
+pub mod price_manipulation;
+pub mod privilege;
 pub mod profit;
 pub mod rate_jump;
 pub mod reentrancy;
@@ -18,6 +20,8 @@ use crate::rules::RulesConfig;
 use allowance_drain::AllowanceDrainConfig;
 use flash_loan::FlashLoanConfig;
 use fresh_caller::FreshCallerConfig;
+use price_manipulation::PriceManipulationConfig;
+use privilege::PrivilegeConfig;
 use profit::ProfitConfig;
 use rate_jump::RateJumpConfig;
 use reentrancy::ReentrancyConfig;
@@ -45,6 +49,10 @@ pub enum DetectorConfig {
     Profit(ProfitConfig),
     /// Coins of somebody who takes no part were pulled to the sender's side.
     AllowanceDrain(AllowanceDrainConfig),
+    /// A market was moved forth and back, and the protocol was used in between.
+    PriceManipulation(PriceManipulationConfig),
+    /// Rights over a protected contract changed.
+    Privilege(PrivilegeConfig),
     /// A rule of the operator holds.
     Rules(RulesConfig),
 }
@@ -62,6 +70,8 @@ impl DetectorConfig {
             Self::FreshCaller(FreshCallerConfig::default()),
             Self::Profit(ProfitConfig::default()),
             Self::AllowanceDrain(AllowanceDrainConfig::default()),
+            Self::Privilege(PrivilegeConfig::default()),
+            Self::PriceManipulation(PriceManipulationConfig::default()),
         ]
     }
 
@@ -79,6 +89,8 @@ impl DetectorConfig {
             Self::FreshCaller(config) => Box::new(config.build()),
             Self::Profit(config) => Box::new(config.build()?),
             Self::AllowanceDrain(config) => Box::new(config.build()),
+            Self::PriceManipulation(config) => Box::new(config.build()),
+            Self::Privilege(config) => Box::new(config.build()),
             Self::Rules(config) => Box::new(config.build()?),
         })
     }

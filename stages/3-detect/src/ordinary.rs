@@ -88,6 +88,8 @@ fn is_shape(finding: &Finding) -> bool {
         | Evidence::Reentry { .. }
         | Evidence::RateJump { .. }
         | Evidence::AllowanceDrain { .. }
+        | Evidence::PriceManipulation { .. }
+        | Evidence::Privilege { .. }
         | Evidence::Ordinary { .. }
         | Evidence::Rule { .. } => false,
     };

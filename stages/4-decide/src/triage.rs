@@ -21,6 +21,8 @@ pub fn triage(incident: &Incident, policy: &Policy) -> (Severity, String) {
         | Evidence::FreshCaller { .. }
         | Evidence::Profit { .. }
         | Evidence::AllowanceDrain { .. }
+        | Evidence::PriceManipulation { .. }
+        | Evidence::Privilege { .. }
         | Evidence::Ordinary { .. }
         | Evidence::Rule { .. } => None,
     });

@@ -17,9 +17,11 @@ use std::collections::BTreeMap;
 const GROUNDS_MAX: usize = 60;
 
 /// Mechanisms before the effect: the order in which a sentence explains.
-const ORDER: [AttackClass; 7] = [
+const ORDER: [AttackClass; 9] = [
+    AttackClass::Privilege,
     AttackClass::AllowanceDrain,
     AttackClass::Reentrancy,
+    AttackClass::PriceManipulation,
     AttackClass::RateManipulation,
     AttackClass::FlashLoan,
     AttackClass::ControlFlow,
@@ -150,7 +152,9 @@ impl View<'_> {
                 self.labels.short(*account),
                 self.labels.short(*spender),
             ),
-            Evidence::Ordinary { .. } => finding.evidence.to_string(),
+            Evidence::PriceManipulation { .. } | Evidence::Privilege { .. } | Evidence::Ordinary { .. } => {
+                finding.evidence.to_string()
+            }
             Evidence::Rule { rule, explanation, .. } => format!("rule {rule} holds: {explanation}"),
         }
     }
@@ -210,6 +214,8 @@ impl View<'_> {
             | Evidence::RepeatedCalls { .. }
             | Evidence::FreshCaller { .. }
             | Evidence::AllowanceDrain { .. }
+            | Evidence::PriceManipulation { .. }
+            | Evidence::Privilege { .. }
             | Evidence::Ordinary { .. }
             | Evidence::Rule { .. } => {}
         }
