@@ -308,6 +308,54 @@ fn name(selector: &Option<Selector>) -> String {
     selector.map_or("fallback".to_owned(), |selector| selector.to_string())
 }
 
+impl Evidence {
+    /// Those that speak of more parties than the sender and one contract; nothing for any other.
+    fn fmt_parties(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AllowanceDrain { spender, account, accounts, asset, amount_raw, dictated } => {
+                let how =
+                    if *dictated { "with a call that the sender wrote" } else { "at the sender's word" };
+                write!(f, "{amount_raw} of {asset} pulled from {account} through {spender} {how}")?;
+                if *accounts > 1 {
+                    write!(f, ", and from {} others", accounts.saturating_sub(1))
+                } else {
+                    Ok(())
+                }
+            }
+            Self::PriceManipulation { market, given, taken, contract, function, looked } => {
+                write!(
+                    f,
+                    "{market} was traded from {given} to {taken} and back, and {} of {contract}",
+                    name(function)
+                )?;
+                f.write_str(if *looked {
+                    ", which looked at it, was called in between"
+                } else {
+                    " was called in between"
+                })
+            }
+            Self::Privilege { contract, change, taken } => {
+                write!(f, "{change} of {contract} changed")?;
+                if *taken { f.write_str(", and its assets went to the sender's side") } else { Ok(()) }
+            }
+            Self::Ordinary { pattern, markets, instead_of } => {
+                write!(
+                    f,
+                    "{instead_of}; ordinary as part of {pattern} over {markets} markets, at which nobody else loses"
+                )
+            }
+            Self::ValueLoss { .. }
+            | Self::Reentry { .. }
+            | Self::RateJump { .. }
+            | Self::FlashLoan { .. }
+            | Self::RepeatedCalls { .. }
+            | Self::FreshCaller { .. }
+            | Self::Profit { .. }
+            | Self::Rule { .. } => Ok(()),
+        }
+    }
+}
+
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -356,38 +404,10 @@ impl fmt::Display for Evidence {
                     None => Ok(()),
                 }
             }
-            Self::AllowanceDrain { spender, account, accounts, asset, amount_raw, dictated } => {
-                let how =
-                    if *dictated { "with a call that the sender wrote" } else { "at the sender's word" };
-                write!(f, "{amount_raw} of {asset} pulled from {account} through {spender} {how}")?;
-                if *accounts > 1 {
-                    write!(f, ", and from {} others", accounts.saturating_sub(1))
-                } else {
-                    Ok(())
-                }
-            }
-            Self::PriceManipulation { market, given, taken, contract, function, looked } => {
-                write!(
-                    f,
-                    "{market} was traded from {given} to {taken} and back, and {} of {contract}",
-                    name(function)
-                )?;
-                f.write_str(if *looked {
-                    ", which looked at it, was called in between"
-                } else {
-                    " was called in between"
-                })
-            }
-            Self::Privilege { contract, change, taken } => {
-                write!(f, "{change} of {contract} changed")?;
-                if *taken { f.write_str(", and its assets went to the sender's side") } else { Ok(()) }
-            }
-            Self::Ordinary { pattern, markets, instead_of } => {
-                write!(
-                    f,
-                    "{instead_of}; ordinary as part of {pattern} over {markets} markets, at which nobody else loses"
-                )
-            }
+            Self::AllowanceDrain { .. }
+            | Self::PriceManipulation { .. }
+            | Self::Privilege { .. }
+            | Self::Ordinary { .. } => self.fmt_parties(f),
             Self::Rule { rule, title, .. } => write!(f, "{title} (rule {rule})"),
         }
     }

@@ -14,7 +14,7 @@
 //!    the functions of flash loans; tokens, by those of ERC-20 and WETH9; and whom it pays coins without calldata.
 //! 3. No market swaps twice. Who trades forth and back on one market, or a hundred times, moves it.
 //! 4. Nobody loses: every other account gains, or is one of the markets and got another asset for what it gave, or unwraps
-//!    coins. The borrower of a liquidation is excepted, whose market says that he was liquidated.
+//!    coins. The borrower of a liquidation is excepted, whose market says that he was liquidated, unless he was called.
 //! 5. The circle is closed: the sender's side pays no token net. Every gain is at most [`MARGIN_MAX`] of what went through
 //!    its hands into markets in that same asset; [`MARGIN_LIQUIDATION_MAX`] with a liquidation.
 //!
@@ -155,6 +155,11 @@ impl Markets {
                 markets.traded.insert(log.address);
                 markets.liquidated.extend(named_by(log));
             }
+        }
+        // Whoever is liquidated is not asked. A contract that is called is no borrower, whatever somebody logs of it.
+        let calls = execution.frames.iter().filter(|frame| frame.kind == FrameKind::Call && !frame.reverted);
+        for frame in calls.filter(|frame| !frame.input.is_empty()) {
+            markets.liquidated.remove(&frame.address);
         }
         markets.payers = execution.transfers.iter().map(|transfer| transfer.from).collect();
         let moved = execution.transfers.iter().filter_map(|transfer| match transfer.asset {

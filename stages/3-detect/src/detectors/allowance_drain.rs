@@ -24,10 +24,12 @@
 //! Hostile input: what the sender's side itself gives to the account, calls of it, and recovered signatures are not
 //! counted, since everybody can send dust, call anybody and replay an old signature.
 //!
-//! Source: Multichain and Dexible (2022, 2023), SushiSwap RouteProcessor2, Maestro, Transit Swap; 9 of 93 archived attacks
-//! against 0 of 6,041 ordinary calls. Limits: a spender that is the sender's own (phishing, where the victim's allowance
-//! went to the thief directly, cannot be told from the sweep of deposit addresses); permits that were phished; accounts
-//! that the vulnerable contract finds without being told; dust paid to the victim by way of a stranger.
+//! Source: the incidents of Multichain (2022), Transit Swap (2022), Dexible, SushiSwap's RouteProcessor2 and Maestro (2023).
+//! 10 of 93 archived attacks hold such a pull, 5 of them a dictated one, against 5 of 6,041 ordinary calls, none of them
+//! dictated: settlements of signed orders whose exchange the sender called first, so that it counted as his. Limits: a
+//! spender that is the sender's own (phishing, where the victim's allowance went to the thief directly, cannot be told from
+//! the sweep of deposit addresses); permits that were phished; accounts that the flawed contract finds without being told;
+//! for pulls that are not dictated, dust that reaches the victim by way of a stranger.
 
 use crate::detector::{Detector, Statement};
 use crate::parties::{NetFlows, SendersSide, item_moved};

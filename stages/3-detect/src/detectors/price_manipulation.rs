@@ -10,7 +10,7 @@
 //! that the sender made and unmade around it: that opens an incident alone.
 //!
 //! Source: the price manipulation pattern of DeFiRanger (TDSC 2023), with the look at the market in the place of price
-//! models; 13 of 93 archived attacks against 0 of 6,041 ordinary calls, 2 of them with a look. Limits: a price that is read
+//! models; 9 of 93 archived attacks against 0 of 6,041 ordinary calls, 2 of them with a look. Limits: a price that is read
 //! from a third contract which the market informs is not a look; manipulations that are not undone in the same transaction;
 //! markets whose coins lie elsewhere (the vaults of Balancer and Uniswap V4 are one market to this detector). What the
 //! sender looks at himself does not count, nor do trades that moved nothing.

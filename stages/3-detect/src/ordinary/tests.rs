@@ -161,6 +161,18 @@ fn a_liquidation_names_its_borrower_and_may_gain_more() {
     assert_eq!(liquidation(SWAPPED, 105), None, "without a liquidation somebody simply loses");
 }
 
+/// Hostile input: a false market logs that the victim was liquidated.
+#[test]
+fn a_victim_that_is_called_is_no_borrower_whatever_is_logged() {
+    let mut script = circle(101);
+    let liquidate = function("liquidateBorrow(address,uint256,address)");
+    script.frame(FrameKind::Call, CHILD, &liquidate, |script| {
+        script.call(LENDING_VAULT, 1, |script| pay(script, USD, LENDING_VAULT, CONTROLLER, 1));
+    });
+    log(&mut script, CHILD, "LiquidateBorrow(address,address,uint256,address,uint256)", LENDING_VAULT);
+    assert_eq!(named(script), None);
+}
+
 #[test]
 fn only_findings_about_the_shape_are_lowered_and_none_is_lost() {
     let protocol = World::protocol();

@@ -27,14 +27,12 @@ const SWAPS: [(&str, bool); 15] = [
     ("EthPurchase(address,uint256,uint256)", false),
 ];
 
-/// Liquidations of Aave, Compound, Morpho, Compound III and Liquity.
-const LIQUIDATIONS: [&str; 6] = [
+/// Liquidations of Aave, Compound, Morpho and Compound III.
+const LIQUIDATIONS: [&str; 4] = [
     "LiquidationCall(address,address,address,uint256,uint256,address,bool)",
     "LiquidateBorrow(address,address,uint256,address,uint256)",
     "Liquidate(bytes32,address,address,uint256,uint256,uint256,uint256,uint256)",
-    "Liquidate(address,address,address,uint256,uint256,uint256,uint256,uint256)",
     "AbsorbCollateral(address,address,address,uint256,uint256)",
-    "Liquidation(uint256,uint256,uint256,uint256)",
 ];
 
 /// How markets are traded with, or asked to settle a trade.
@@ -74,11 +72,10 @@ const LIQUIDATION_CALLS: [&str; 6] = [
 ];
 
 /// How coins are lent within a transaction. A flash swap is a swap.
-const LOAN_CALLS: [&str; 9] = [
+const LOAN_CALLS: [&str; 8] = [
     "flashLoan(address,address,uint256,bytes)",
     "flashLoan(address,address[],uint256[],bytes)",
     "flashLoan(address,uint256,bytes)",
-    "flashLoan(address,address,uint256,bytes,uint16)",
     "flashLoan(address,address[],uint256[],uint256[],address,bytes,uint16)",
     "flashLoanSimple(address,address,uint256,bytes,uint16)",
     "flashLoan(uint256,uint256,address,bytes)",
