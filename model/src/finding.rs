@@ -85,6 +85,12 @@ pub enum AttackClass {
     FlashLoan,
     /// Calls of a shape that ordinary use does not have.
     ControlFlow,
+    /// Allowances that users gave a contract are used by somebody else.
+    AllowanceDrain,
+    /// A market's price is moved and undone, and the protocol goes by it in between.
+    PriceManipulation,
+    /// Rights over a protected contract change.
+    Privilege,
     /// What a rule of the operator names; the rule says what it means.
     UserRule,
 }
@@ -97,6 +103,9 @@ impl fmt::Display for AttackClass {
             Self::RateManipulation => "rate manipulation",
             Self::FlashLoan => "flash-loan-funded sequence",
             Self::ControlFlow => "abnormal control flow",
+            Self::AllowanceDrain => "allowance drain",
+            Self::PriceManipulation => "price manipulation",
+            Self::Privilege => "change of rights",
             Self::UserRule => "user rule",
         })
     }
@@ -196,6 +205,54 @@ pub enum Evidence {
         /// In what, and by how much.
         firsts: Vec<First>,
     },
+    /// Coins of accounts that take no part were pulled through a contract that they had allowed to.
+    AllowanceDrain {
+        /// Contract whose allowances were used.
+        spender: Address,
+        /// First account that was drained.
+        account: Address,
+        /// How many accounts were drained through that contract.
+        accounts: u32,
+        /// What was pulled from the first.
+        asset: Asset,
+        /// How much of that was pulled, from all of them.
+        amount_raw: U256,
+        /// True where the sender wrote the very call by which the coins were pulled.
+        dictated: bool,
+    },
+    /// A market was traded forth and back, and another contract was used in between.
+    PriceManipulation {
+        /// Market that was moved.
+        market: Address,
+        /// Asset that was given first and taken back.
+        given: Asset,
+        /// Asset that was taken first and given back.
+        taken: Asset,
+        /// Protected contract that was called in between.
+        contract: Address,
+        /// Its function.
+        function: Option<Selector>,
+        /// True where the market was looked at while it worked.
+        looked: bool,
+    },
+    /// Rights over a protected contract were changed.
+    Privilege {
+        /// The contract.
+        contract: Address,
+        /// What was changed.
+        change: PrivilegeChange,
+        /// True where the same transaction moved assets of the contract to the sender's side.
+        taken: bool,
+    },
+    /// Grounds that a pattern of ordinary use explains, for which the score was lowered.
+    Ordinary {
+        /// What the transaction is.
+        pattern: OrdinaryPattern,
+        /// Markets that it traded with.
+        markets: u32,
+        /// What was seen.
+        instead_of: Box<Evidence>,
+    },
     /// A rule of the operator holds.
     Rule {
         /// Id of the rule.
@@ -207,9 +264,105 @@ pub enum Evidence {
     },
 }
 
+/// What can be changed about the rights over a contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PrivilegeChange {
+    /// Who owns or administers it.
+    Owner,
+    /// Who has which role.
+    Role,
+    /// Which code it runs.
+    Implementation,
+    /// It was initialised, though it was there before the transaction.
+    Initialiser,
+    /// What guards its use: thresholds, modules, guards, delays.
+    Safeguard,
+}
+
+impl fmt::Display for PrivilegeChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Owner => "the owner",
+            Self::Role => "a role",
+            Self::Implementation => "the implementation",
+            Self::Initialiser => "the initial state",
+            Self::Safeguard => "a safeguard",
+        })
+    }
+}
+
+/// Ordinary use that looks like an attack in parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrdinaryPattern {
+    /// Differences between markets are traded away.
+    Arbitrage,
+    /// A debt is repaid for its collateral, as the market offers to everybody.
+    Liquidation,
+}
+
+impl fmt::Display for OrdinaryPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Arbitrage => "an arbitrage",
+            Self::Liquidation => "a liquidation",
+        })
+    }
+}
+
 /// A function for people; a call without a selector runs the fallback.
 fn name(selector: &Option<Selector>) -> String {
     selector.map_or("fallback".to_owned(), |selector| selector.to_string())
+}
+
+impl Evidence {
+    /// Those that speak of more parties than the sender and one contract; nothing for any other.
+    fn fmt_parties(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AllowanceDrain { spender, account, accounts, asset, amount_raw, dictated } => {
+                let how =
+                    if *dictated { "with a call that the sender wrote" } else { "at the sender's word" };
+                write!(f, "{amount_raw} of {asset} pulled from {account} through {spender} {how}")?;
+                if *accounts > 1 {
+                    write!(f, ", and from {} others", accounts.saturating_sub(1))
+                } else {
+                    Ok(())
+                }
+            }
+            Self::PriceManipulation { market, given, taken, contract, function, looked } => {
+                write!(
+                    f,
+                    "{market} was traded from {given} to {taken} and back, and {} of {contract}",
+                    name(function)
+                )?;
+                f.write_str(if *looked {
+                    ", which looked at it, was called in between"
+                } else {
+                    " was called in between"
+                })
+            }
+            Self::Privilege { contract, change, taken } => {
+                write!(f, "{change} of {contract} changed")?;
+                if *taken { f.write_str(", and its assets went to the sender's side") } else { Ok(()) }
+            }
+            Self::Ordinary { pattern, markets, instead_of } => {
+                write!(
+                    f,
+                    "{instead_of}; ordinary as part of {pattern} over {markets} markets, at which nobody else loses"
+                )
+            }
+            Self::ValueLoss { .. }
+            | Self::Reentry { .. }
+            | Self::RateJump { .. }
+            | Self::FlashLoan { .. }
+            | Self::RepeatedCalls { .. }
+            | Self::FreshCaller { .. }
+            | Self::Profit { .. }
+            | Self::Unprecedented { .. }
+            | Self::Rule { .. } => Ok(()),
+        }
+    }
 }
 
 impl fmt::Display for Evidence {
@@ -267,6 +420,10 @@ impl fmt::Display for Evidence {
                     .enumerate()
                     .try_for_each(|(index, first)| write!(f, "{} {first}", if index == 0 { "" } else { ";" }))
             }
+            Self::AllowanceDrain { .. }
+            | Self::PriceManipulation { .. }
+            | Self::Privilege { .. }
+            | Self::Ordinary { .. } => self.fmt_parties(f),
             Self::Rule { rule, title, .. } => write!(f, "{title} (rule {rule})"),
         }
     }

@@ -4,8 +4,11 @@
 //! here. Must never: build a detector from a value that it cannot mean, since a threshold that is silently replaced is
 //! worse than a refusal to start.
 
+pub mod allowance_drain;
 pub mod flash_loan;
 pub mod fresh_caller;
+pub mod price_manipulation;
+pub mod privilege;
 pub mod profit;
 pub mod rate_jump;
 pub mod reentrancy;
@@ -15,8 +18,11 @@ pub mod value_loss;
 use crate::baseline::BaselineConfig;
 use crate::detector::Detector;
 use crate::rules::RulesConfig;
+use allowance_drain::AllowanceDrainConfig;
 use flash_loan::FlashLoanConfig;
 use fresh_caller::FreshCallerConfig;
+use price_manipulation::PriceManipulationConfig;
+use privilege::PrivilegeConfig;
 use profit::ProfitConfig;
 use rate_jump::RateJumpConfig;
 use reentrancy::ReentrancyConfig;
@@ -44,6 +50,12 @@ pub enum DetectorConfig {
     Profit(ProfitConfig),
     /// The protocol was used as never before.
     Baseline(BaselineConfig),
+    /// Coins of somebody who takes no part were pulled to the sender's side.
+    AllowanceDrain(AllowanceDrainConfig),
+    /// A market was moved forth and back, and the protocol was used in between.
+    PriceManipulation(PriceManipulationConfig),
+    /// Rights over a protected contract changed.
+    Privilege(PrivilegeConfig),
     /// A rule of the operator holds.
     Rules(RulesConfig),
 }
@@ -61,6 +73,9 @@ impl DetectorConfig {
             Self::FreshCaller(FreshCallerConfig::default()),
             Self::Profit(ProfitConfig::default()),
             Self::Baseline(BaselineConfig::default()),
+            Self::AllowanceDrain(AllowanceDrainConfig::default()),
+            Self::Privilege(PrivilegeConfig::default()),
+            Self::PriceManipulation(PriceManipulationConfig::default()),
         ]
     }
 
@@ -78,6 +93,9 @@ impl DetectorConfig {
             Self::FreshCaller(config) => Box::new(config.build()),
             Self::Profit(config) => Box::new(config.build()?),
             Self::Baseline(config) => Box::new(config.build()?),
+            Self::AllowanceDrain(config) => Box::new(config.build()),
+            Self::PriceManipulation(config) => Box::new(config.build()),
+            Self::Privilege(config) => Box::new(config.build()),
             Self::Rules(config) => Box::new(config.build()?),
         })
     }

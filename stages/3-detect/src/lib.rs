@@ -14,6 +14,7 @@ mod detector;
 pub mod detectors;
 pub mod members;
 pub mod network;
+mod ordinary;
 mod parties;
 pub mod rules;
 mod set;

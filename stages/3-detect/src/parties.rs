@@ -6,7 +6,7 @@
 use crate::detector::{enters_from_outside, is_named};
 use alloy_primitives::map::AddressSet;
 use alloy_primitives::{Address, B256, I256, U256, b256};
-use cordon_model::execution::{Execution, Frame, FrameKind};
+use cordon_model::execution::{Execution, Frame, FrameKind, Log};
 use cordon_model::protocol::Protocol;
 use cordon_model::units::{Asset, AssetDelta};
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,39 +86,17 @@ impl NetFlows {
     /// New items are left out: what they are worth is for the market to say, and most are worth nothing.
     fn add_items(&mut self, execution: &Execution) {
         for log in &execution.logs {
-            let parties = match log.topics.as_slice() {
-                [TRANSFER_TOPIC, from, to, _] => (from, to),
-                [TRANSFER_SINGLE_TOPIC, _, from, to] => (from, to),
-                _ => continue,
-            };
-            if parties.0.is_zero() {
-                continue;
-            }
-            let holder = |word: &B256| match Address::from_word(*word) {
-                Address::ZERO => log.address,
-                holder => holder,
-            };
-            self.moved(Asset::Token(log.address), holder(parties.0), holder(parties.1), U256::ONE);
+            let Some((from, to)) = item_moved(log).filter(|(from, _)| !from.is_zero()) else { continue };
+            let to = if to.is_zero() { log.address } else { to };
+            self.moved(Asset::Token(log.address), from, to, U256::ONE);
         }
     }
 
-    /// Wrapped coins that were issued or redeemed, which their contracts log under names of their own. Many contracts
-    /// log deposits; only where just as many coins moved at that moment does the log speak of a token.
     fn add_wrapped(&mut self, execution: &Execution) {
-        let native = || execution.transfers.iter().filter(|transfer| transfer.asset == Asset::Native);
-        let received: BTreeSet<_> = native().map(|coins| (coins.to, coins.amount_raw)).collect();
-        let sent: BTreeSet<_> = native().map(|coins| (coins.from, coins.amount_raw)).collect();
-        for log in execution.logs.iter().filter(|log| log.data.len() == 32) {
-            let (token, amount_raw) = (log.address, U256::from_be_slice(&log.data));
-            match log.topics.as_slice() {
-                [DEPOSIT_TOPIC, holder] if received.contains(&(token, amount_raw)) => {
-                    self.moved(Asset::Token(token), token, Address::from_word(*holder), amount_raw);
-                }
-                [WITHDRAWAL_TOPIC, holder] if sent.contains(&(token, amount_raw)) => {
-                    self.moved(Asset::Token(token), Address::from_word(*holder), token, amount_raw);
-                }
-                _ => {}
-            }
+        for moved in wrapped_moves(execution) {
+            let (token, holder) = (moved.token, moved.holder);
+            let (from, to) = if moved.is_withdrawal { (holder, token) } else { (token, holder) };
+            self.moved(Asset::Token(token), from, to, moved.amount_raw);
         }
     }
 
@@ -159,6 +137,43 @@ impl NetFlows {
     }
 }
 
+/// Coins that became a token, or a token that became coins again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wrapped {
+    pub(crate) token: Address,
+    pub(crate) holder: Address,
+    pub(crate) amount_raw: U256,
+    pub(crate) is_withdrawal: bool,
+}
+
+/// Wrapped coins that were issued or redeemed, which their contracts log under names of their own. Many contracts log
+/// deposits; only where just as many coins moved at that moment does the log speak of a token.
+pub(crate) fn wrapped_moves(execution: &Execution) -> impl Iterator<Item = Wrapped> {
+    let native = || execution.transfers.iter().filter(|transfer| transfer.asset == Asset::Native);
+    let received: BTreeSet<_> = native().map(|coins| (coins.to, coins.amount_raw)).collect();
+    let sent: BTreeSet<_> = native().map(|coins| (coins.from, coins.amount_raw)).collect();
+    let words = execution.logs.iter().filter(|log| log.data.len() == 32);
+    words.filter_map(move |log| {
+        let (token, amount_raw) = (log.address, U256::from_be_slice(&log.data));
+        let (holder, is_withdrawal) = match log.topics.as_slice() {
+            [DEPOSIT_TOPIC, holder] if received.contains(&(token, amount_raw)) => (holder, false),
+            [WITHDRAWAL_TOPIC, holder] if sent.contains(&(token, amount_raw)) => (holder, true),
+            _ => return None,
+        };
+        Some(Wrapped { token, holder: Address::from_word(*holder), amount_raw, is_withdrawal })
+    })
+}
+
+/// Who gave a single item to whom, where the log tells of one (ERC-721, ERC-1155); the zero address makes and destroys.
+pub(crate) fn item_moved(log: &Log) -> Option<(Address, Address)> {
+    match log.topics.as_slice() {
+        [TRANSFER_TOPIC, from, to, _] | [TRANSFER_SINGLE_TOPIC, _, from, to] => {
+            Some((Address::from_word(*from), Address::from_word(*to)))
+        }
+        _ => None,
+    }
+}
+
 fn nonzero(flows: &BTreeMap<Asset, I256>) -> Vec<AssetDelta> {
     let deltas = flows.iter().filter(|(_, delta)| !delta.is_zero());
     deltas.map(|(asset, delta_raw)| AssetDelta { asset: *asset, delta_raw: *delta_raw }).collect()
@@ -172,7 +187,7 @@ pub(crate) fn is_creation(frame: &Frame) -> bool {
 mod tests {
     use super::*;
     use crate::testing::*;
-    use cordon_model::execution::{Log, Transfer};
+    use cordon_model::execution::Transfer;
 
     #[test]
     fn the_senders_side_is_whoever_he_sent_and_what_that_created() {

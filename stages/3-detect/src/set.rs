@@ -7,6 +7,7 @@
 use crate::detector::{Comparison, Detector, Gap, Opinion};
 use crate::detectors::value_loss::loss_views;
 use crate::detectors::{ConfigError, DetectorConfig};
+use crate::ordinary::explained;
 use alloy_primitives::Address;
 use alloy_primitives::map::{AddressMap, AddressSet};
 use cordon_model::baseline::Baseline;
@@ -121,11 +122,13 @@ impl DetectorSet {
         for protocol in &concerned {
             let gap =
                 |detector, what| Gap { detector, protocol: protocol.id.clone(), tx: execution.tx, what };
+            let mut said = Vec::new();
             for detector in &self.detectors {
                 let Opinion { findings, gaps } = detector.judge(protocol, execution);
-                judgement.findings.extend(findings);
+                said.extend(findings);
                 judgement.gaps.extend(gaps.into_iter().map(|what| gap(detector.name(), what)));
             }
+            judgement.findings.extend(explained(protocol, execution, said));
         }
         if let (Some(protocol), Some(what)) = (concerned.first(), self.cut(execution)) {
             let (detector, protocol) = ("views", protocol.id.clone());
@@ -152,7 +155,8 @@ impl DetectorSet {
         if !execution.status.is_success() {
             return Vec::new();
         }
-        self.detectors.iter().flat_map(|detector| detector.inspect(protocol, execution)).collect()
+        let said = self.detectors.iter().flat_map(|detector| detector.inspect(protocol, execution));
+        explained(protocol, execution, said.collect())
     }
 
     /// What all detectors say about the transaction beside what each protocol was used for before; nothing where no

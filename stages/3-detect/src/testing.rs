@@ -259,8 +259,23 @@ impl Script {
 
     /// A token transfer inside a call of the token; mints and burns by the zero address.
     pub(crate) fn transfer(&mut self, asset: Asset, from: Address, to: Address, amount_raw: U256) {
+        self.ordered(selector(0xff).as_slice(), asset, from, to, amount_raw);
+    }
+
+    /// The calldata of `transferFrom`.
+    pub(crate) fn transfer_from(from: Address, to: Address, amount_raw: U256) -> Vec<u8> {
+        [&[0x23, 0xb8, 0x72, 0xdd], &argument(from)[..], &argument(to), &amount_raw.to_be_bytes::<32>()]
+            .concat()
+    }
+
+    /// A token transfer by allowance: the current account has the token pull.
+    pub(crate) fn pull(&mut self, asset: Asset, from: Address, to: Address, amount_raw: U256) {
+        self.ordered(&Self::transfer_from(from, to, amount_raw), asset, from, to, amount_raw);
+    }
+
+    fn ordered(&mut self, input: &[u8], asset: Asset, from: Address, to: Address, amount_raw: U256) {
         let Asset::Token(token) = asset else { panic!("the world has no native transfers") };
-        self.enter(FrameKind::Call, token, token, selector(0xff).as_slice());
+        self.enter(FrameKind::Call, token, token, input);
         let seq = self.tick();
         let (frame, _) = self.top();
         self.execution.transfers.push(Transfer { seq, frame, asset, from, to, amount_raw });

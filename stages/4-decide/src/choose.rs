@@ -54,7 +54,11 @@ pub fn choose(incident: &Incident) -> Option<Choice> {
 /// rate was moved, which may work as designed. Nor is the shape of a transaction, which is the sender's.
 fn flawed_contracts(incident: &Incident) -> BTreeSet<Address> {
     let flawed = |class: AttackClass| match class {
-        AttackClass::ValueExtraction | AttackClass::Reentrancy => true,
+        AttackClass::ValueExtraction
+        | AttackClass::Reentrancy
+        | AttackClass::AllowanceDrain
+        | AttackClass::PriceManipulation
+        | AttackClass::Privilege => true,
         AttackClass::RateManipulation
         | AttackClass::FlashLoan
         | AttackClass::ControlFlow

@@ -21,6 +21,10 @@ pub fn triage(incident: &Incident, policy: &Policy) -> (Severity, String) {
         | Evidence::FreshCaller { .. }
         | Evidence::Profit { .. }
         | Evidence::Unprecedented { .. }
+        | Evidence::AllowanceDrain { .. }
+        | Evidence::PriceManipulation { .. }
+        | Evidence::Privilege { .. }
+        | Evidence::Ordinary { .. }
         | Evidence::Rule { .. } => None,
     });
     let (mut total, mut share) = (U256::ZERO, Bps(0));

@@ -17,8 +17,11 @@ use std::collections::BTreeMap;
 const GROUNDS_MAX: usize = 60;
 
 /// Mechanisms before the effect: the order in which a sentence explains.
-const ORDER: [AttackClass; 6] = [
+const ORDER: [AttackClass; 9] = [
+    AttackClass::Privilege,
+    AttackClass::AllowanceDrain,
     AttackClass::Reentrancy,
+    AttackClass::PriceManipulation,
     AttackClass::RateManipulation,
     AttackClass::FlashLoan,
     AttackClass::ControlFlow,
@@ -146,6 +149,15 @@ impl View<'_> {
             Evidence::Unprecedented { .. } => {
                 format!("{} was used as {}", self.labels.short(finding.contract), finding.evidence)
             }
+            Evidence::AllowanceDrain { spender, account, accounts, asset, amount_raw, .. } => format!(
+                "{} of {accounts} accounts, {} first, were pulled through {}, which they had allowed to and did not ask to",
+                self.labels.amount(*asset, *amount_raw),
+                self.labels.short(*account),
+                self.labels.short(*spender),
+            ),
+            Evidence::PriceManipulation { .. } | Evidence::Privilege { .. } | Evidence::Ordinary { .. } => {
+                finding.evidence.to_string()
+            }
             Evidence::Rule { rule, explanation, .. } => format!("rule {rule} holds: {explanation}"),
         }
     }
@@ -205,6 +217,10 @@ impl View<'_> {
             | Evidence::RepeatedCalls { .. }
             | Evidence::FreshCaller { .. }
             | Evidence::Unprecedented { .. }
+            | Evidence::AllowanceDrain { .. }
+            | Evidence::PriceManipulation { .. }
+            | Evidence::Privilege { .. }
+            | Evidence::Ordinary { .. }
             | Evidence::Rule { .. } => {}
         }
         grounds
