@@ -8,6 +8,7 @@
 
 mod cases;
 mod fault;
+mod fields;
 mod file;
 mod functions;
 mod lists;
