@@ -8,7 +8,6 @@
 
 mod cases;
 mod fault;
-mod fields;
 mod file;
 mod functions;
 mod lists;
@@ -16,6 +15,7 @@ mod literals;
 mod needs;
 mod readings;
 mod records;
+mod shortcuts;
 #[cfg(test)]
 mod tests;
 mod types;

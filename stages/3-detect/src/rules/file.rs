@@ -8,7 +8,7 @@ use super::functions::environment;
 use super::literals::Constant;
 use super::needs::Needs;
 use super::records::Facts;
-use super::{Rule, fields, literals, types};
+use super::{Rule, literals, shortcuts, types};
 use cel::common::ast::IdedExpr;
 use cel::{Env, Program};
 use cordon_model::finding::Score;
@@ -135,7 +135,7 @@ impl RawRule {
         let constants = literals::lift(&mut expression).map_err(shown)?;
         types::check(&expression, &constants).map_err(shown)?;
         let needs = Needs::of(&expression, &constants);
-        fields::read_directly(&mut expression);
+        shortcuts::take(&mut expression);
         let rule = Rule {
             explanation: self.explain.unwrap_or_else(|| self.title.clone()),
             id: self.id,
