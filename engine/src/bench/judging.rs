@@ -1,7 +1,7 @@
 //! What is judged by while detection is measured: rules, detectors and protected contracts in several numbers.
 //!
-//! In: the executions of the blocks that are measured. Out: [`Setting`]s. Everybody who takes part in any of their
-//! transactions is protected, so that every transaction is judged; operators protect a handful. Must never: make a rule
+//! In: the executions of the blocks that are measured. Out: [`Setting`]s. In the ordinary ones a thousand contracts are
+//! protected, a tenth of which occur; in the hardest ones every account is, so that every transaction is judged. Must never: make a rule
 //! that no transaction could meet look like one that is met, or the other way round.
 
 use crate::error::EngineError;
@@ -25,6 +25,11 @@ const LIVE_EVERY: usize = 10;
 /// One rule in so many names neither, so that it is evaluated for every transaction; of the 62 rules of the library
 /// these are two.
 const OPEN_EVERY: usize = 31;
+/// Protected contracts of the ordinary setting, and how many of them take part in transactions of the blocks (as in
+/// `cordon bench replay`). An operator who protects a thousand contracts is a large one.
+const CONTRACTS: usize = 1_000;
+/// See [`CONTRACTS`].
+const CONTRACTS_LIVE: usize = 100;
 /// Numbers of rules that are compared.
 const RULE_STEPS: [usize; 3] = [1, 10, 100];
 /// Numbers of protected contracts that are compared.
@@ -78,34 +83,41 @@ pub(super) fn settings(live: &Live, chains: &BTreeSet<ChainId>) -> Result<Vec<Se
         configs.push(rules.clone());
         configs
     };
-    let setting =
-        |name: &str, rules, configs: &[DetectorConfig], contracts| -> Result<Setting, EngineError> {
-            let protocols = chains.iter().map(|chain| protocol(*chain, live, contracts)).collect();
-            let detectors = Arc::new(DetectorSet::from_configs(configs, protocols)?);
-            Ok(Setting { name: name.to_owned(), rules, contracts, detectors })
-        };
+    let all = (all, all);
+    let usual = (CONTRACTS_LIVE, CONTRACTS);
+    let setting = |name: &str, rules, configs: &[DetectorConfig], (lively, contracts)| {
+        let protocols = chains.iter().map(|chain| protocol(*chain, live, lively, contracts)).collect();
+        let detectors = Arc::new(DetectorSet::from_configs(configs, protocols)?);
+        Ok::<_, EngineError>(Setting { name: name.to_owned(), rules, contracts, detectors })
+    };
+    let only_rules = std::slice::from_ref(&full);
     let mut settings = vec![
-        setting("facts and flows", 0, &[], all)?,
-        setting("facts, flows and rules", RULES, std::slice::from_ref(&full), all)?,
-        setting("every detector", 0, &DetectorConfig::all(), all)?,
-        setting("every detector and rules", RULES, &every(&full), all)?,
+        setting("facts and flows", 0, &[], usual)?,
+        setting("facts, flows and rules", RULES, only_rules, usual)?,
+        setting("every detector", 0, &DetectorConfig::all(), usual)?,
+        setting("every detector and rules", RULES, &every(&full), usual)?,
+        setting("all accounts: facts", 0, &[], all)?,
+        setting("all accounts: detectors", 0, &DetectorConfig::all(), all)?,
+        setting("all accounts: and rules", RULES, &every(&full), all)?,
     ];
     for count in RULE_STEPS {
-        settings.push(setting("by rules", count, &[rules(live, count)?], all)?);
+        settings.push(setting("by rules", count, &[rules(live, count)?], usual)?);
     }
-    settings.push(setting("by rules", RULES, std::slice::from_ref(&full), all)?);
+    settings.push(setting("by rules", RULES, only_rules, usual)?);
     for contracts in CONTRACT_STEPS {
-        settings.push(setting("by protected contracts", RULES, &every(&full), contracts)?);
+        settings.push(setting("by protected contracts", RULES, &every(&full), (1, contracts))?);
     }
     Ok(settings)
 }
 
-/// The account that takes part most often and others up to `contracts`; all accounts where that is their number.
-fn protocol(chain_id: ChainId, live: &Live, contracts: usize) -> Protocol {
-    let lively = if contracts == live.accounts.len() { contracts } else { 1 };
+/// Accounts of the blocks, spread evenly from the one that takes part most often to the one that does so least, and
+/// others that do not occur.
+fn protocol(chain_id: ChainId, live: &Live, lively: usize, contracts: usize) -> Protocol {
+    let lively = lively.min(live.accounts.len());
+    let every = live.accounts.len().checked_div(lively).unwrap_or(1).max(1);
     let silent = (0u64..).map(|n| Address::from_word(keccak256(n.to_be_bytes())));
     let silent = silent.take(contracts.saturating_sub(lively));
-    let addresses = live.accounts.iter().take(lively).copied().chain(silent);
+    let addresses = live.accounts.iter().step_by(every).take(lively).copied().chain(silent);
     let contract = |address: Address| ProtectedContract { address, name: String::new() };
     Protocol {
         id: ProtocolId("bench".to_owned()),

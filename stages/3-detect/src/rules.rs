@@ -15,6 +15,7 @@ mod literals;
 mod needs;
 mod readings;
 mod records;
+mod shortcuts;
 #[cfg(test)]
 mod tests;
 mod types;

@@ -8,7 +8,7 @@ use super::functions::environment;
 use super::literals::Constant;
 use super::needs::Needs;
 use super::records::Facts;
-use super::{Rule, literals, types};
+use super::{Rule, literals, shortcuts, types};
 use cel::common::ast::IdedExpr;
 use cel::{Env, Program};
 use cordon_model::finding::Score;
@@ -134,12 +134,14 @@ impl RawRule {
         let shown = |mistake: Mistake| mistake.shown(&program, start);
         let constants = literals::lift(&mut expression).map_err(shown)?;
         types::check(&expression, &constants).map_err(shown)?;
+        let needs = Needs::of(&expression, &constants);
+        shortcuts::take(&mut expression);
         let rule = Rule {
             explanation: self.explain.unwrap_or_else(|| self.title.clone()),
             id: self.id,
             title: self.title,
             score: Score(self.score),
-            needs: Needs::of(&expression, &constants),
+            needs,
             beyond_calls: ["logs", "changes"]
                 .into_iter()
                 .find(|list| program.references().has_variable(list)),

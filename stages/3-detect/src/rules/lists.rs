@@ -157,17 +157,17 @@ impl<'b, 'v, T: Val + 'v> Walk<'b, 'v> for Steps<'b, T> {
 }
 
 /// The addresses of the protected contracts. Whether one of them is meant is looked up; the list is made only for a
-/// rule that walks it.
-#[derive(Debug)]
+/// rule that walks it. CEL copies what is a field of something, so a copy shares the list.
+#[derive(Debug, Clone)]
 pub(super) struct Contracts<'e> {
     protocol: &'e Protocol,
-    list: OnceLock<Items<Octets>>,
+    list: Arc<OnceLock<Items<Octets>>>,
     budget: Arc<Budget>,
 }
 
 impl<'e> Contracts<'e> {
     pub(super) fn of(protocol: &'e Protocol, budget: &Arc<Budget>) -> Self {
-        Self { protocol, list: OnceLock::new(), budget: Arc::clone(budget) }
+        Self { protocol, list: Arc::default(), budget: Arc::clone(budget) }
     }
 
     fn list(&self) -> &Items<Octets> {
@@ -213,7 +213,7 @@ impl Val for Contracts<'_> {
     where
         Self: 'v,
     {
-        self.list().clone_as_boxed()
+        Box::new(self.clone())
     }
 }
 

@@ -381,6 +381,26 @@ fn a_configuration_needs_files_that_were_read_and_ids_that_differ() {
     assert_eq!(config(&["a"], vec![set("a")]).build().unwrap().name(), "rules");
 }
 
+#[test]
+fn negations_mean_what_they_say() {
+    for (when, wanted) in [
+        ("!tx.success", false),
+        ("!!tx.success", true),
+        ("!(tx.success && !tx.success)", true),
+        ("!logs.exists(l, !l.protected)", true),
+        ("!logs.all(l, l.protected)", false),
+        ("logs.exists_one(l, !(l.address == tx.from))", true),
+        ("size(transfers.filter(t, !protects(t.to))) == 1", true),
+    ] {
+        assert_eq!(holds(when), wanted, "{when}");
+    }
+    // A place that is not there is no "no" on the other side of a negation.
+    assert_eq!(
+        detector("!(logs[0].topics[3] == logs[0].topic0)").gaps(&World::protocol(), &strike()).len(),
+        1
+    );
+}
+
 /// A vault whose supply is read before and after.
 const RISES: &str = "word(after('0x00000000000000000000000000000000000000c0', 'totalSupply()'), 0) \
     > word(before('0x00000000000000000000000000000000000000c0', 'totalSupply()'), 0) * 2";
