@@ -20,12 +20,12 @@ use cordon_decide::{Playbook, Policy};
 use cordon_detect::network::NetworkMonitors;
 use cordon_detect::{DetectorConfig, DetectorSet};
 use cordon_ingest::Quorum;
-use cordon_model::baseline::Baseline;
+use cordon_model::baseline::Baselines;
 use cordon_model::block::{Block, ChainUpdate};
 use cordon_model::incident::{Incident, IncidentEvent, Standing};
 use cordon_model::log::{Actor, ChainEvent, Cursor, EventLog};
 use cordon_model::protocol::Protocol;
-use cordon_model::units::{BlockRef, ChainId, IncidentId, PlanHash, ProtocolId};
+use cordon_model::units::{BlockRef, ChainId, IncidentId, PlanHash};
 use cordon_replay::{BlockReplay, Fork, Interest, Replayer, Rules, Views, Watch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -87,7 +87,7 @@ pub(crate) struct Scene {
     /// The readings that they want.
     pub(crate) views: Views,
     /// What is ordinary for each protocol.
-    pub(crate) baselines: BTreeMap<ProtocolId, Arc<Baseline>>,
+    pub(crate) baselines: Baselines,
 }
 
 impl Engine {

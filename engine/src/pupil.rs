@@ -7,8 +7,7 @@
 use crate::engine::Engine;
 use cordon_decide::Policy;
 use cordon_detect::DetectorSet;
-use cordon_model::baseline::Measure;
-use cordon_model::chain_state::ChainState;
+use cordon_model::baseline::{Baselines, Measure};
 use cordon_model::execution::Execution;
 use cordon_model::finding::Finding;
 use cordon_model::incident::Standing;
@@ -21,8 +20,8 @@ pub(crate) struct Pupil<'a> {
     detectors: &'a DetectorSet,
     policy: &'a Policy,
     block: BlockRef,
-    /// The log as it will be, with the transactions so far.
-    state: ChainState,
+    /// What the log will say is ordinary, with the transactions so far.
+    baselines: Baselines,
     withheld: Vec<ChainEvent>,
     learned: BTreeMap<ProtocolId, Vec<Measure>>,
 }
@@ -34,20 +33,18 @@ impl Engine {
         detectors: &'a DetectorSet,
         block: BlockRef,
     ) -> (Pupil<'a>, Vec<ChainEvent>) {
-        let mut state = self.journal.chain().clone();
-        let ordinary = self.called_ordinary();
-        let accepted: Vec<ChainEvent> = state
-            .withheld
-            .iter()
-            .filter(|withheld| ordinary.contains(&withheld.tx))
-            .map(|withheld| {
-                let (protocol, tx) = (withheld.protocol.clone(), withheld.tx);
-                ChainEvent::Accepted { protocol, tx, block }
-            })
-            .collect();
-        accepted.iter().for_each(|event| state.apply(event));
+        let (chain, ordinary) = (self.journal.chain(), self.called_ordinary());
+        let baselines = chain.baselines.clone();
         let (withheld, learned) = (Vec::new(), BTreeMap::new());
-        (Pupil { detectors, policy: &self.policy, block, state, withheld, learned }, accepted)
+        let mut pupil = Pupil { detectors, policy: &self.policy, block, baselines, withheld, learned };
+        let accepted = chain.withheld.iter().filter(|withheld| ordinary.contains(&withheld.tx));
+        let accepted = accepted.map(|withheld| {
+            let (protocol, tx) = (withheld.protocol.clone(), withheld.tx);
+            pupil.take(&protocol, &withheld.firsts);
+            ChainEvent::Accepted { protocol, tx, block }
+        });
+        let accepted = accepted.collect();
+        (pupil, accepted)
     }
 
     /// Transactions of incidents that people called false alarms.
@@ -62,7 +59,7 @@ impl Pupil<'_> {
     /// All findings on a transaction, of which `found` is what can be said without its protocol's past.
     pub(crate) fn judge(&mut self, execution: &Execution, found: Vec<Finding>) -> Vec<Finding> {
         let mut findings = found;
-        for (protocol, compared) in self.detectors.compare(execution, &self.state.baselines) {
+        for (protocol, compared) in self.detectors.compare(execution, &self.baselines) {
             findings.extend(compared.findings);
             let of_protocol = findings.iter().filter(|finding| finding.protocol == protocol);
             let is_alarm = self.policy.is_alarming(&of_protocol.cloned().collect::<Vec<_>>());
@@ -71,25 +68,24 @@ impl Pupil<'_> {
                 let tx = execution.tx;
                 self.withheld.push(ChainEvent::Withheld { protocol, tx, firsts });
             } else {
-                self.learn(protocol, firsts);
+                self.take(&protocol, &firsts);
+                self.learned.entry(protocol).or_default().extend(firsts);
             }
         }
         findings
     }
 
-    fn learn(&mut self, protocol: ProtocolId, firsts: Vec<Measure>) {
-        let known = self.state.baselines.get(&protocol).map_or(0, |baseline| baseline.transactions());
-        let (protocol_id, transactions) = (protocol.clone(), known.saturating_add(1));
-        let (block, measures) = (self.block, firsts.clone());
-        self.state.apply(&ChainEvent::Learned { protocol, block, transactions, firsts });
-        self.learned.entry(protocol_id).or_default().extend(measures);
+    /// Takes one more ordinary transaction, as the log's own fold will.
+    fn take(&mut self, protocol: &ProtocolId, firsts: &[Measure]) {
+        let transactions = self.baselines.transactions(protocol).saturating_add(1);
+        self.baselines.learn(protocol, self.block, transactions, firsts);
     }
 
     /// What the log has to remember of the block.
     pub(crate) fn events(self) -> Vec<ChainEvent> {
-        let (block, state) = (self.block, self.state);
+        let (block, baselines) = (self.block, self.baselines);
         let learned = self.learned.into_iter().map(|(protocol, firsts)| {
-            let transactions = state.baselines.get(&protocol).map_or(0, |baseline| baseline.transactions());
+            let transactions = baselines.transactions(&protocol);
             ChainEvent::Learned { protocol, block, transactions, firsts }
         });
         self.withheld.into_iter().chain(learned).collect()

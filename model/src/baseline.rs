@@ -5,11 +5,12 @@
 //! never: learn by itself; whoever judges decides what counts as ordinary.
 
 use crate::log::CURSOR_DEPTH_MAX;
-use crate::units::BlockRef;
+use crate::units::{BlockRef, ProtocolId};
 use alloy_primitives::{B256, U256};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::sync::Arc;
 
 /// Most habits that are remembered of a protocol. The most diverse of the protocols whose whole history is at hand has
 /// fewer than 1,000; whoever floods a protocol with new orders of calls fills memory up to here and no further, at about
@@ -79,7 +80,36 @@ impl fmt::Display for First {
     }
 }
 
-/// See the module.
+/// The baselines of all protocols of a chain. A copy costs one reference for each protocol.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Baselines(BTreeMap<ProtocolId, Arc<Baseline>>);
+
+impl Baselines {
+    /// Of one protocol; `None` where nothing of it is known.
+    #[must_use]
+    pub fn of(&self, protocol: &ProtocolId) -> Option<&Baseline> {
+        self.0.get(protocol).map(Arc::as_ref)
+    }
+
+    /// How many ordinary transactions of a protocol were seen.
+    #[must_use]
+    pub fn transactions(&self, protocol: &ProtocolId) -> u64 {
+        self.of(protocol).map_or(0, Baseline::transactions)
+    }
+
+    /// See [`Baseline::learn`].
+    pub fn learn(&mut self, protocol: &ProtocolId, block: BlockRef, transactions: u64, measures: &[Measure]) {
+        let baseline = self.0.entry(protocol.clone()).or_default();
+        Arc::make_mut(baseline).learn(block, transactions, measures);
+    }
+
+    /// See [`Baseline::revert`].
+    pub fn revert(&mut self, block: BlockRef) {
+        self.0.values_mut().for_each(|baseline| Arc::make_mut(baseline).revert(block));
+    }
+}
+
+/// What one protocol was used for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Baseline {
     transactions: u64,

@@ -3,13 +3,12 @@
 //! In: [`ChainEvent`]s in order. Out: which contracts joined protocols, which alarms stand, and whether anything may be
 //! sent. Total: every event has a meaning in every state, since a chain's stream may be read from any build.
 
-use crate::baseline::{Baseline, Measure};
+use crate::baseline::{Baselines, Measure};
 use crate::log::{ChainEvent, FollowReason};
 use crate::network::{NetworkAlarm, SignalKind};
 use crate::units::{BlockRef, ProtocolId, TxRef};
 use alloy_primitives::Address;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 /// Most transactions of which it is remembered that people have yet to say whether they are ordinary. Whoever has a
 /// thousand open alarms does not answer the oldest; that one is then never learned, which is the safe side.
@@ -29,7 +28,7 @@ pub struct ChainState {
     /// Newest block that it calls final, as far as it was recorded.
     pub finalized: Option<BlockRef>,
     /// What each protocol's use has been so far.
-    pub baselines: BTreeMap<ProtocolId, Arc<Baseline>>,
+    pub baselines: Baselines,
     /// Transactions that woke people, of which they have not said yet that they are ordinary; oldest first.
     pub withheld: VecDeque<Withheld>,
 }
@@ -79,7 +78,7 @@ impl ChainState {
                 self.followed.push(Followed { protocol, contract, block, because });
             }
             ChainEvent::Learned { protocol, block, transactions, firsts } => {
-                self.baseline(protocol).learn(*block, *transactions, firsts);
+                self.baselines.learn(protocol, *block, *transactions, firsts);
             }
             ChainEvent::Withheld { protocol, tx, firsts } => {
                 let excess = (self.withheld.len() + 1).saturating_sub(WITHHELD_MAX);
@@ -95,23 +94,16 @@ impl ChainState {
     fn revert(&mut self, block: BlockRef) {
         self.followed.retain(|followed| followed.block != block);
         self.withheld.retain(|withheld| withheld.tx.block != block);
-        for baseline in self.baselines.values_mut() {
-            Arc::make_mut(baseline).revert(block);
-        }
+        self.baselines.revert(block);
     }
 
     fn accept(&mut self, protocol: &ProtocolId, tx: &TxRef, block: BlockRef) {
         let is_it = |withheld: &Withheld| withheld.protocol == *protocol && withheld.tx == *tx;
         let found = self.withheld.iter().position(is_it);
         if let Some(withheld) = found.and_then(|at| self.withheld.remove(at)) {
-            let baseline = self.baseline(protocol);
-            let transactions = baseline.transactions().saturating_add(1);
-            baseline.learn(block, transactions, &withheld.firsts);
+            let transactions = self.baselines.transactions(protocol).saturating_add(1);
+            self.baselines.learn(protocol, block, transactions, &withheld.firsts);
         }
-    }
-
-    fn baseline(&mut self, protocol: &ProtocolId) -> &mut Baseline {
-        Arc::make_mut(self.baselines.entry(protocol.clone()).or_default())
     }
 }
 

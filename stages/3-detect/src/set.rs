@@ -10,12 +10,12 @@ use crate::detectors::{ConfigError, DetectorConfig};
 use crate::ordinary::explained;
 use alloy_primitives::Address;
 use alloy_primitives::map::{AddressMap, AddressSet};
-use cordon_model::baseline::Baseline;
+use cordon_model::baseline::{Baseline, Baselines};
 use cordon_model::execution::{Execution, ViewCall};
 use cordon_model::finding::Finding;
 use cordon_model::protocol::{Price, Protocol};
 use cordon_model::units::ProtocolId;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Most view calls asked about one transaction, over all detectors and protocols. Each is run twice; 4,096 of them
@@ -162,17 +162,13 @@ impl DetectorSet {
     /// What all detectors say about the transaction beside what each protocol was used for before; nothing where no
     /// detector compares.
     #[must_use]
-    pub fn compare(
-        &self,
-        execution: &Execution,
-        baselines: &BTreeMap<ProtocolId, Arc<Baseline>>,
-    ) -> Vec<(ProtocolId, Comparison)> {
+    pub fn compare(&self, execution: &Execution, baselines: &Baselines) -> Vec<(ProtocolId, Comparison)> {
         if !self.detectors.iter().any(|detector| detector.compares()) {
             return Vec::new();
         }
         let nothing = Baseline::default();
         let compare = |protocol: &Protocol| {
-            let baseline = baselines.get(&protocol.id).map_or(&nothing, Arc::as_ref);
+            let baseline = baselines.of(&protocol.id).unwrap_or(&nothing);
             let mut all = Comparison::default();
             for detector in &self.detectors {
                 let compared = detector.compare(protocol, execution, baseline);
