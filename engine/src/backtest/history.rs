@@ -19,8 +19,8 @@ use cordon_model::units::{ChainId, ProtocolId};
 use cordon_replay::read_history_block;
 use std::collections::BTreeSet;
 
-/// Judges a history. Where it is named as one with an attack and no label says which transaction that is, it is the last
-/// one: such histories end with it.
+/// Judges a history. Where it is named as one with an attack and there are no labels at all, the attack is the last
+/// transaction: such histories end with it.
 pub(super) fn judge(history: &History, is_attack: bool, policy: &Policy) -> Verdict {
     let executions = match executions(history) {
         Ok(executions) => executions,

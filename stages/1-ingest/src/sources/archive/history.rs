@@ -33,7 +33,7 @@ const INDEX_BYTES_MAX: u64 = 1 << 20;
 pub struct History {
     /// What touched the protocol in each block, as text, in the order of block numbers.
     pub blocks: Vec<(u64, String)>,
-    /// Exploits of this protocol that the index beside the archive names; `None` where there is no index.
+    /// Exploits that the index beside the archive names, of this protocol and of others; `None` where there is no index.
     pub exploits: Option<BTreeSet<B256>>,
 }
 
@@ -41,7 +41,6 @@ pub struct History {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Labelled {
-    benchmark_name: String,
     exploit_tx: B256,
 }
 
@@ -83,7 +82,7 @@ fn text(source: impl Read, bytes_max: u64) -> io::Result<String> {
 }
 
 fn exploits(path: &Path) -> Result<Option<BTreeSet<B256>>, SourceError> {
-    let (index, name) = (path.with_file_name(INDEX), path.file_stem().unwrap_or_default().to_string_lossy());
+    let index = path.with_file_name(INDEX);
     let failed = |source| SourceError::Io { path: index.clone(), expected: "a list of exploits", source };
     let file = match File::open(&index) {
         Ok(file) => file,
@@ -92,8 +91,7 @@ fn exploits(path: &Path) -> Result<Option<BTreeSet<B256>>, SourceError> {
     };
     let list = text(file, INDEX_BYTES_MAX).map_err(failed)?;
     let list: Vec<Labelled> = serde_json::from_str(&list).map_err(|error| failed(error.into()))?;
-    let of_this = list.into_iter().filter(|labelled| labelled.benchmark_name == name);
-    Ok(Some(of_this.map(|labelled| labelled.exploit_tx).collect()))
+    Ok(Some(list.into_iter().map(|labelled| labelled.exploit_tx).collect()))
 }
 
 #[cfg(test)]
@@ -116,18 +114,18 @@ mod tests {
     }
 
     #[test]
-    fn blocks_come_in_the_order_of_the_chain_with_the_labels_of_this_protocol() {
+    fn blocks_come_in_the_order_of_the_chain_with_the_labels_beside_them() {
         let folder = tempfile::tempdir().unwrap();
         let entries = [("P/10.json", "ten"), ("P/9.json", "nine"), ("P/notes.txt", "no block")];
         let path = archive(folder.path(), "P.zip", &entries);
         let blocks = vec![(9, "nine".to_owned()), (10, "ten".to_owned())];
         let unlabelled = History { blocks: blocks.clone(), exploits: None };
         assert_eq!(read(&path).unwrap(), unlabelled);
-        let (own, other) = (B256::repeat_byte(1), B256::repeat_byte(2));
-        let line = |name: &str, tx| format!(r#"{{"benchmarkName":"{name}","exploitTx":"{tx}","more":1}}"#);
-        let lines = [line("P", own), line("P", own), line("Q", other)].join(",");
+        let (one, other) = (B256::repeat_byte(1), B256::repeat_byte(2));
+        let line = |tx| format!(r#"{{"benchmarkName":"P","exploitTx":"{tx}"}}"#);
+        let lines = [line(one), line(one), line(other)].join(",");
         fs::write(folder.path().join(INDEX), format!("[{lines}]")).unwrap();
-        assert_eq!(read(&path).unwrap(), History { blocks, exploits: Some(BTreeSet::from([own])) });
+        assert_eq!(read(&path).unwrap(), History { blocks, exploits: Some(BTreeSet::from([one, other])) });
     }
 
     #[test]
@@ -138,7 +136,7 @@ mod tests {
         let error = read(&broken).unwrap_err().to_string();
         assert!(error.contains("broken.zip") && error.contains("a zip archive"), "{error}");
         let path = archive(folder.path(), "P.zip", &[("1.json", "{}")]);
-        fs::write(folder.path().join(INDEX), r#"[{"benchmarkName":7}]"#).unwrap();
+        fs::write(folder.path().join(INDEX), r#"[{"exploitTx":7}]"#).unwrap();
         let error = read(&path).unwrap_err().to_string();
         assert!(error.contains("index.json") && error.contains("a list of exploits"), "{error}");
     }
