@@ -6,7 +6,7 @@
 
 use super::calls::CallTree;
 use super::error::TraceError;
-use super::facts::Facts;
+use super::facts::{Facts, kept_creations};
 use super::json;
 use crate::transfers::ordered_move;
 use alloy_primitives::{Address, Bytes};
@@ -62,9 +62,6 @@ fn ordered(frames: &[Frame]) -> impl Iterator<Item = Transfer> {
 
 /// Contracts whose creation was kept. Whether one destroyed itself later is not asked: for what it did it was there.
 pub(super) fn creations(frames: &[Frame]) -> Vec<Creation> {
-    let created = frames
-        .iter()
-        .filter(|frame| matches!(frame.kind, FrameKind::Create | FrameKind::Create2) && !frame.reverted);
     let creation = |frame: &Frame| Creation {
         frame: frame.index,
         creator: frame.caller,
@@ -72,7 +69,7 @@ pub(super) fn creations(frames: &[Frame]) -> Vec<Creation> {
         init_code_hash: alloy_primitives::keccak256(&frame.input),
         code_hash: alloy_primitives::keccak256(&frame.output),
     };
-    created.map(creation).collect()
+    kept_creations(frames).map(creation).collect()
 }
 
 /// The transaction as far as its own call shows it.

@@ -8,6 +8,7 @@
 //! see [`log_frames`](super::log_frames).
 
 use super::error::TraceError;
+use super::facts::{is_set, kept_creations, mark_undone};
 use super::json;
 use super::log_frames::{Placed, place};
 use crate::recorder::bounds::{MAX_FRAMES, MAX_LOGS, MAX_TRANSFERS};
@@ -238,9 +239,6 @@ fn transaction(raw: RawTransaction) -> Transaction {
 
 /// Creations that were kept. Their codes are not in the record: a hash of zero is an unknown one.
 fn creations(frames: &[Frame], input: &Bytes) -> Vec<Creation> {
-    let created = frames
-        .iter()
-        .filter(|frame| matches!(frame.kind, FrameKind::Create | FrameKind::Create2) && !frame.reverted);
     let creation = |frame: &Frame| Creation {
         frame: frame.index,
         creator: frame.caller,
@@ -248,7 +246,7 @@ fn creations(frames: &[Frame], input: &Bytes) -> Vec<Creation> {
         init_code_hash: if frame.index == 0 { keccak256(input) } else { B256::ZERO },
         code_hash: B256::ZERO,
     };
-    created.map(creation).collect()
+    kept_creations(frames).map(creation).collect()
 }
 
 /// Calls of one transaction on a sequence, and what they moved.
@@ -374,15 +372,7 @@ impl Outline {
     }
 
     fn drop_undone(&mut self) {
-        let mut undone: Vec<bool> = Vec::with_capacity(self.frames.len());
-        let is_set = |undone: &[bool], frame: u32| {
-            usize::try_from(frame).ok().and_then(|frame| undone.get(frame)).copied().unwrap_or(false)
-        };
-        for frame in &mut self.frames {
-            let above = frame.parent.is_some_and(|parent| is_set(&undone, parent));
-            frame.reverted = above || !frame.status.is_success();
-            undone.push(frame.reverted);
-        }
+        let undone = mark_undone(&mut self.frames);
         self.transfers.retain(|transfer| !is_set(&undone, transfer.frame));
         self.destructions.retain(|destruction| !is_set(&undone, destruction.frame));
     }

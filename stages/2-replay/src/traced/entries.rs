@@ -27,7 +27,7 @@ const ARCHIVE: &str = "history of a protocol";
 /// What names a function, in errors.
 const A_SELECTOR: &str = "expected a selector of four bytes, fallback or constructor";
 
-/// Calls and accesses that are read of one transaction. The largest known has 45,000.
+/// Calls and accesses that are read of one transaction. The largest known has 29,163.
 const ENTRIES_MAX: usize = 1 << 20;
 
 /// Transactions of one block, in order.

@@ -153,13 +153,7 @@ impl Facts {
     }
 
     fn drop_undone(&mut self) {
-        let mut undone: Vec<bool> = Vec::with_capacity(self.frames.len());
-        for frame in &mut self.frames {
-            // Parents stand before their children, so one pass settles the whole tree.
-            let above = frame.parent.is_some_and(|parent| is_set(&undone, parent));
-            frame.reverted = above || !frame.status.is_success();
-            undone.push(frame.reverted);
-        }
+        let undone = mark_undone(&mut self.frames);
         self.logs.retain(|log| !is_set(&undone, log.frame));
         self.transfers.retain(|transfer| !is_set(&undone, transfer.frame));
         self.destructions.retain(|destruction| !is_set(&undone, destruction.frame));
@@ -167,11 +161,7 @@ impl Facts {
 
     /// Contracts that were created and are there after the transaction.
     pub(crate) fn creations(&self, diff: &StateDiff) -> Vec<Creation> {
-        let created = self
-            .frames
-            .iter()
-            .filter(|frame| matches!(frame.kind, FrameKind::Create | FrameKind::Create2) && !frame.reverted);
-        let remaining = created.filter_map(|frame| {
+        let remaining = kept_creations(&self.frames).filter_map(|frame| {
             let account = diff.accounts.get(&frame.address).filter(|account| account.remains)?;
             Some(Creation {
                 frame: frame.index,
@@ -254,7 +244,26 @@ pub(super) fn is_precompile(address: Address) -> bool {
     !number.is_zero() && number <= U256::from(LAST_PRECOMPILE)
 }
 
-fn is_set(flags: &[bool], index: u32) -> bool {
+/// Marks the frames whose effects did not last, and says which. Parents stand before their children, so that one pass
+/// settles the whole tree.
+pub(super) fn mark_undone(frames: &mut [Frame]) -> Vec<bool> {
+    let mut undone: Vec<bool> = Vec::with_capacity(frames.len());
+    for frame in frames {
+        let above = frame.parent.is_some_and(|parent| is_set(&undone, parent));
+        frame.reverted = above || !frame.status.is_success();
+        undone.push(frame.reverted);
+    }
+    undone
+}
+
+/// Frames of creations that lasted.
+pub(super) fn kept_creations(frames: &[Frame]) -> impl Iterator<Item = &Frame> {
+    frames
+        .iter()
+        .filter(|frame| matches!(frame.kind, FrameKind::Create | FrameKind::Create2) && !frame.reverted)
+}
+
+pub(super) fn is_set(flags: &[bool], index: u32) -> bool {
     usize::try_from(index).ok().and_then(|index| flags.get(index)).copied().unwrap_or(false)
 }
 

@@ -22,7 +22,7 @@ pub(super) const INDEX: &str = "index.json";
 /// Blocks that are read of one archive. The longest known history has 2,355.
 const BLOCKS_MAX: usize = 1 << 17;
 
-/// Bytes that all blocks together may unpack to. The largest known history has 80 MB; a crafted one fills memory up to here.
+/// Bytes that all blocks together may unpack to. The largest known history has 38 MB; a crafted one fills memory up to here.
 const UNPACKED_BYTES_MAX: u64 = 1 << 30;
 
 /// Bytes of the list of exploits that are read; a hundred times the known one.
