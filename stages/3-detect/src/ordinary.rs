@@ -92,6 +92,7 @@ fn is_shape(finding: &Finding) -> bool {
         | Evidence::Privilege { .. }
         | Evidence::Ordinary { .. }
         | Evidence::Unprecedented { .. }
+        | Evidence::Sign(_)
         | Evidence::Rule { .. } => false,
     };
     shared && finding.score <= WEAK_MAX

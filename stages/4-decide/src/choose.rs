@@ -58,10 +58,15 @@ fn flawed_contracts(incident: &Incident) -> BTreeSet<Address> {
         | AttackClass::Reentrancy
         | AttackClass::AllowanceDrain
         | AttackClass::PriceManipulation
+        | AttackClass::Governance
+        | AttackClass::UnbackedMint
         | AttackClass::Privilege => true,
         AttackClass::RateManipulation
         | AttackClass::FlashLoan
         | AttackClass::ControlFlow
+        | AttackClass::Oracle
+        | AttackClass::Phishing
+        | AttackClass::Invariant
         | AttackClass::UserRule => false,
     };
     incident.findings.iter().filter(|finding| flawed(finding.class)).map(|finding| finding.contract).collect()

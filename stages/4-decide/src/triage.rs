@@ -25,6 +25,7 @@ pub fn triage(incident: &Incident, policy: &Policy) -> (Severity, String) {
         | Evidence::PriceManipulation { .. }
         | Evidence::Privilege { .. }
         | Evidence::Ordinary { .. }
+        | Evidence::Sign(_)
         | Evidence::Rule { .. } => None,
     });
     let (mut total, mut share) = (U256::ZERO, Bps(0));

@@ -17,13 +17,18 @@ use std::collections::BTreeMap;
 const GROUNDS_MAX: usize = 60;
 
 /// Mechanisms before the effect: the order in which a sentence explains.
-const ORDER: [AttackClass; 9] = [
+const ORDER: [AttackClass; 14] = [
     AttackClass::Privilege,
+    AttackClass::Governance,
+    AttackClass::Phishing,
     AttackClass::AllowanceDrain,
     AttackClass::Reentrancy,
     AttackClass::PriceManipulation,
     AttackClass::RateManipulation,
+    AttackClass::Oracle,
+    AttackClass::UnbackedMint,
     AttackClass::FlashLoan,
+    AttackClass::Invariant,
     AttackClass::ControlFlow,
     AttackClass::ValueExtraction,
     AttackClass::UserRule,
@@ -155,9 +160,10 @@ impl View<'_> {
                 self.labels.short(*account),
                 self.labels.short(*spender),
             ),
-            Evidence::PriceManipulation { .. } | Evidence::Privilege { .. } | Evidence::Ordinary { .. } => {
-                finding.evidence.to_string()
-            }
+            Evidence::PriceManipulation { .. }
+            | Evidence::Privilege { .. }
+            | Evidence::Ordinary { .. }
+            | Evidence::Sign(_) => finding.evidence.to_string(),
             Evidence::Rule { rule, explanation, .. } => format!("rule {rule} holds: {explanation}"),
         }
     }
@@ -221,6 +227,7 @@ impl View<'_> {
             | Evidence::PriceManipulation { .. }
             | Evidence::Privilege { .. }
             | Evidence::Ordinary { .. }
+            | Evidence::Sign(_)
             | Evidence::Rule { .. } => {}
         }
         grounds

@@ -1,0 +1,31 @@
+//! More of an asset left a protocol within a time than ever before.
+
+use crate::units::Asset;
+use alloy_primitives::U256;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outflow {
+    /// What left.
+    pub asset: Asset,
+    /// Within how many seconds.
+    pub window_s: u64,
+    /// How much left in that time, this transaction included, less what came in; raw.
+    pub amount_raw: U256,
+    /// The most that ever did before; raw.
+    pub most_raw: U256,
+    /// How many ordinary transactions that is the most of.
+    pub transactions: u64,
+}
+
+impl fmt::Display for Outflow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { asset, window_s, amount_raw, most_raw, transactions } = self;
+        write!(
+            f,
+            "{amount_raw} of {asset} left within {window_s} seconds, at most {most_raw} in {transactions} transactions before"
+        )
+    }
+}
