@@ -257,14 +257,14 @@ impl Engine {
     async fn judge(&mut self, block: Arc<Block>) -> Result<(), EngineError> {
         let Followup { replayed, joined, detectors } = self.replay(&block).await?;
         let stamp = Stamp { at_s: block.timestamp_s, at_block: block.number };
-        let mut chain = joined;
+        let mut chain: Vec<ChainEvent> = self.rules_taken().into_iter().chain(joined).collect();
         for mismatch in &replayed.mismatches {
             tracing::warn!(block = block.number, what = %mismatch.what, "replay does not reproduce the block");
             chain.push(ChainEvent::ReplayMismatch { block: block.block_ref(), what: mismatch.what.clone() });
         }
         let executions: Vec<_> = replayed.executions.into_iter().filter(|e| detectors.concerns(e)).collect();
         let own = self.own_transactions().await?;
-        let (mut pupil, accepted) = self.pupil(&detectors, block.block_ref());
+        let (mut pupil, accepted) = self.pupil(&detectors, (block.block_ref(), block.timestamp_s));
         let mut findings = Vec::new();
         for execution in &executions {
             let judgement = detectors.judge(execution);

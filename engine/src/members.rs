@@ -14,7 +14,7 @@ use cordon_detect::members::{IMPLEMENTATION_SLOT, Joining, as_address, joining, 
 use cordon_detect::{ConfigError, DetectorConfig, DetectorSet};
 use cordon_model::block::Block;
 use cordon_model::chain_state::Followed;
-use cordon_model::log::{ChainEvent, FollowReason};
+use cordon_model::log::{ChainEvent, FollowReason, RuleFile};
 use cordon_model::protocol::Protocol;
 use cordon_model::units::BlockRef;
 use cordon_replay::BlockReplay;
@@ -115,6 +115,16 @@ impl Engine {
         self.detectors = Arc::new(assemble(units, &self.configured, &self.journal.chain().followed)?);
         self.units = units.to_vec();
         Ok(())
+    }
+
+    /// That the rules are others than those by which the newest block was judged, if so.
+    pub(crate) fn rules_taken(&self) -> Option<ChainEvent> {
+        let sets = self.units.iter().filter_map(|unit| match unit {
+            DetectorConfig::Rules(config) => Some(&config.sets),
+            _ => None,
+        });
+        let files: Vec<RuleFile> = sets.flatten().map(|set| set.file()).collect();
+        (files != self.journal.chain().rules).then_some(ChainEvent::RulesTaken { files })
     }
 
     /// The detectors as the log says now.

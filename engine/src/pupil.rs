@@ -6,12 +6,13 @@
 
 use crate::engine::Engine;
 use cordon_decide::Policy;
-use cordon_detect::DetectorSet;
+use cordon_detect::{Comparison, DetectorSet};
 use cordon_model::baseline::{Baselines, Measure};
 use cordon_model::execution::Execution;
 use cordon_model::finding::Finding;
 use cordon_model::incident::Standing;
 use cordon_model::log::ChainEvent;
+use cordon_model::tally::Tally;
 use cordon_model::units::{BlockRef, ProtocolId, TxRef};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +25,8 @@ pub(crate) struct Pupil<'a> {
     baselines: Baselines,
     withheld: Vec<ChainEvent>,
     learned: BTreeMap<ProtocolId, Vec<Measure>>,
+    tallied: BTreeMap<ProtocolId, Vec<Tally>>,
+    timestamp_s: u64,
 }
 
 impl Engine {
@@ -31,12 +34,19 @@ impl Engine {
     pub(crate) fn pupil<'a>(
         &'a self,
         detectors: &'a DetectorSet,
-        block: BlockRef,
+        (block, timestamp_s): (BlockRef, u64),
     ) -> (Pupil<'a>, Vec<ChainEvent>) {
         let (chain, ordinary) = (self.journal.chain(), self.called_ordinary());
-        let baselines = chain.baselines.clone();
-        let (withheld, learned) = (Vec::new(), BTreeMap::new());
-        let mut pupil = Pupil { detectors, policy: &self.policy, block, baselines, withheld, learned };
+        let mut pupil = Pupil {
+            detectors,
+            policy: &self.policy,
+            block,
+            timestamp_s,
+            baselines: chain.baselines.clone(),
+            withheld: Vec::new(),
+            learned: BTreeMap::new(),
+            tallied: BTreeMap::new(),
+        };
         let accepted = chain.withheld.iter().filter(|withheld| ordinary.contains(&withheld.tx));
         let accepted = accepted.map(|withheld| {
             let (protocol, tx) = (withheld.protocol.clone(), withheld.tx);
@@ -60,10 +70,18 @@ impl Pupil<'_> {
     pub(crate) fn judge(&mut self, execution: &Execution, found: Vec<Finding>) -> Vec<Finding> {
         let mut findings = found;
         for (protocol, compared) in self.detectors.compare(execution, &self.baselines) {
-            findings.extend(compared.findings);
+            let Comparison { findings: more, firsts, tallies, gaps } = compared;
+            for what in gaps {
+                tracing::warn!(tx = %execution.tx.hash, %what, "could not be compared");
+            }
+            findings.extend(more);
             let of_protocol = findings.iter().filter(|finding| finding.protocol == protocol);
             let is_alarm = self.policy.is_alarming(&of_protocol.cloned().collect::<Vec<_>>());
-            let firsts: Vec<Measure> = compared.firsts.iter().map(|first| first.measure).collect();
+            let firsts: Vec<Measure> = firsts.iter().map(|first| first.measure).collect();
+            let tallies: Vec<Tally> =
+                tallies.into_iter().map(|tally| Tally { withheld: is_alarm, ..tally }).collect();
+            self.baselines.count(&protocol, self.block, self.timestamp_s, &tallies);
+            self.tallied.entry(protocol.clone()).or_default().extend(tallies);
             if is_alarm {
                 let tx = execution.tx;
                 self.withheld.push(ChainEvent::Withheld { protocol, tx, firsts });
@@ -83,11 +101,26 @@ impl Pupil<'_> {
 
     /// What the log has to remember of the block.
     pub(crate) fn events(self) -> Vec<ChainEvent> {
-        let (block, baselines) = (self.block, self.baselines);
+        let (block, timestamp_s, baselines) = (self.block, self.timestamp_s, self.baselines);
         let learned = self.learned.into_iter().map(|(protocol, firsts)| {
             let transactions = baselines.transactions(&protocol);
-            ChainEvent::Learned { protocol, block, transactions, firsts }
+            ChainEvent::Learned { protocol, block, transactions, firsts: largest(firsts) }
         });
-        self.withheld.into_iter().chain(learned).collect()
+        let tallied = self.tallied.into_iter().filter(|(_, tallies)| !tallies.is_empty());
+        let tallied =
+            tallied.map(|(protocol, tallies)| ChainEvent::Tallied { protocol, block, timestamp_s, tallies });
+        self.withheld.into_iter().chain(learned).chain(tallied).collect()
     }
+}
+
+/// Of several measurements of the same the largest, which is all that is learned.
+fn largest(measures: Vec<Measure>) -> Vec<Measure> {
+    let mut largest = BTreeMap::new();
+    for measure in measures {
+        let most = largest.entry((measure.aspect, measure.key)).or_insert(measure);
+        if most.value < measure.value {
+            *most = measure;
+        }
+    }
+    largest.into_values().collect()
 }

@@ -5,6 +5,7 @@
 //! never: learn by itself; whoever judges decides what counts as ordinary.
 
 use crate::log::CURSOR_DEPTH_MAX;
+use crate::tally::{Tallies, Tally};
 use crate::units::{BlockRef, ProtocolId};
 use alloy_primitives::{B256, U256};
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,10 @@ pub enum Aspect {
     Writes,
     /// How much of one asset left it.
     Outflow,
+    /// How much of one asset left it within a time, less what came in.
+    OutflowRate,
+    /// In how many such times any of it did.
+    OutflowTimes,
 }
 
 impl fmt::Display for Aspect {
@@ -44,6 +49,8 @@ impl fmt::Display for Aspect {
             Self::Transfers => "movements of value",
             Self::Writes => "writes to storage",
             Self::Outflow => "outflow of one asset",
+            Self::OutflowRate => "outflow of one asset within a time",
+            Self::OutflowTimes => "times with such an outflow",
         })
     }
 }
@@ -103,6 +110,12 @@ impl Baselines {
         Arc::make_mut(baseline).learn(block, transactions, measures);
     }
 
+    /// See [`Tallies::count`].
+    pub fn count(&mut self, protocol: &ProtocolId, block: BlockRef, at_s: u64, tallies: &[Tally]) {
+        let baseline = self.0.entry(protocol.clone()).or_default();
+        Arc::make_mut(baseline).count(block, at_s, tallies);
+    }
+
     /// See [`Baseline::revert`].
     pub fn revert(&mut self, block: BlockRef) {
         self.0.values_mut().for_each(|baseline| Arc::make_mut(baseline).revert(block));
@@ -116,6 +129,7 @@ pub struct Baseline {
     most: BTreeMap<(Aspect, B256), U256>,
     /// How to take back the newest blocks, oldest first.
     undo: VecDeque<Undo>,
+    tallies: Tallies,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,6 +144,18 @@ impl Baseline {
     #[must_use]
     pub fn transactions(&self) -> u64 {
         self.transactions
+    }
+
+    /// What was counted lately, ordinary or not.
+    #[must_use]
+    pub fn tallies(&self) -> &Tallies {
+        &self.tallies
+    }
+
+    /// The most that was ever measured.
+    #[must_use]
+    pub fn most(&self, aspect: Aspect, key: B256) -> Option<U256> {
+        self.most.get(&(aspect, key)).copied()
     }
 
     /// Which of the measurements exceed all before them.
@@ -164,8 +190,14 @@ impl Baseline {
         }
     }
 
-    /// Takes back what was learned in a block that left the chain. Blocks leave newest first.
+    /// See [`Tallies::count`].
+    pub fn count(&mut self, block: BlockRef, at_s: u64, tallies: &[Tally]) {
+        self.tallies.count(block, at_s, tallies);
+    }
+
+    /// Takes back what was learned and counted in a block that left the chain. Blocks leave newest first.
     pub fn revert(&mut self, block: BlockRef) {
+        self.tallies.revert(block);
         while let Some(undo) = self.undo.pop_back_if(|undo| undo.block == block) {
             for (key, before) in undo.before.into_iter().rev() {
                 match before {

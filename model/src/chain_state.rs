@@ -4,7 +4,7 @@
 //! sent. Total: every event has a meaning in every state, since a chain's stream may be read from any build.
 
 use crate::baseline::{Baselines, Measure};
-use crate::log::{ChainEvent, FollowReason};
+use crate::log::{ChainEvent, FollowReason, RuleFile};
 use crate::network::{NetworkAlarm, SignalKind};
 use crate::units::{BlockRef, ProtocolId, TxRef};
 use alloy_primitives::Address;
@@ -29,6 +29,8 @@ pub struct ChainState {
     pub finalized: Option<BlockRef>,
     /// What each protocol's use has been so far.
     pub baselines: Baselines,
+    /// The operator's rule files, as the newest judged block was judged by.
+    pub rules: Vec<RuleFile>,
     /// Transactions that woke people, of which they have not said yet that they are ordinary; oldest first.
     pub withheld: VecDeque<Withheld>,
 }
@@ -85,6 +87,10 @@ impl ChainState {
                 self.withheld.drain(..excess);
                 let (protocol, tx, firsts) = (protocol.clone(), *tx, firsts.clone());
                 self.withheld.push_back(Withheld { protocol, tx, firsts });
+            }
+            ChainEvent::RulesTaken { files } => self.rules.clone_from(files),
+            ChainEvent::Tallied { protocol, block, timestamp_s, tallies } => {
+                self.baselines.count(protocol, *block, *timestamp_s, tallies);
             }
             ChainEvent::Accepted { protocol, tx, block } => self.accept(protocol, tx, *block),
         }

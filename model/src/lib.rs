@@ -23,4 +23,5 @@ pub mod protocol;
 pub mod remedy;
 pub mod report;
 pub mod simulation;
+pub mod tally;
 pub mod units;

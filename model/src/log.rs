@@ -8,8 +8,9 @@ use crate::incident::IncidentEvent;
 use crate::lane::LaneEvent;
 use crate::network::{NetworkAlarm, SignalKind};
 use crate::notice::OutboxEvent;
+use crate::tally::Tally;
 use crate::units::{BlockRef, ChainId, IncidentId, ProtocolId, TxRef};
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::future::Future;
@@ -196,6 +197,22 @@ pub enum ChainEvent {
         /// What would have been learned.
         firsts: Vec<Measure>,
     },
+    /// What windows over several transactions count, ordinary or not.
+    Tallied {
+        /// Protocol.
+        protocol: ProtocolId,
+        /// Block.
+        block: BlockRef,
+        /// Its timestamp, Unix seconds.
+        timestamp_s: u64,
+        /// What is counted.
+        tallies: Vec<Tally>,
+    },
+    /// From the next judged block on the operator's rules are these.
+    RulesTaken {
+        /// Their files, in the order of the configuration.
+        files: Vec<RuleFile>,
+    },
     /// People called a transaction that was withheld ordinary.
     Accepted {
         /// Protocol.
@@ -205,6 +222,15 @@ pub enum ChainEvent {
         /// Newest block then.
         block: BlockRef,
     },
+}
+
+/// A rule file as it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleFile {
+    /// Name in errors and in the configuration.
+    pub name: String,
+    /// Keccak-256 of its text.
+    pub text_hash: B256,
 }
 
 /// Why a contract joined a protocol.

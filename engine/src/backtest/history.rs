@@ -2,7 +2,8 @@
 //!
 //! In: a [`History`]. Out: one [`Judged`] for each transaction up to the exploit, in the order of the chain, each by what was
 //! learned from those before it. Must never: look ahead, or learn from the exploit. All contracts whose calls the history
-//! holds count as the protocol. It holds no callers and no logs, so that of all detectors only the baseline can judge it.
+//! holds count as the protocol. It holds no callers and no logs, so that only those detectors judge it that compare with
+//! what was before.
 //!
 //! An alarm on an ordinary transaction is answered as people would: they call it ordinary before the next one comes, and it
 //! is learned.
@@ -10,7 +11,7 @@
 use super::judge::{Judged, RecordKind, Unjudged, Verdict, chain_of};
 use alloy_primitives::{Address, B256};
 use cordon_decide::Policy;
-use cordon_detect::{BaselineDetector, Comparison, Detector as _};
+use cordon_detect::{Comparison, DetectorSet};
 use cordon_ingest::History;
 use cordon_model::baseline::{Baseline, Measure};
 use cordon_model::execution::Execution;
@@ -19,16 +20,24 @@ use cordon_model::units::{ChainId, ProtocolId};
 use cordon_replay::read_history_block;
 use std::collections::BTreeSet;
 
+/// Histories do not tell the time. This is Ethereum's block time, since all that are known are of Ethereum; over hours it is right within a
+/// tenth before the merge as well.
+const BLOCK_TIME_S: u64 = 12;
+
 /// Judges a history. Where it is named as one with an attack and there are no labels at all, the attack is the last
 /// transaction: such histories end with it.
-pub(super) fn judge(history: &History, is_attack: bool, policy: &Policy) -> Verdict {
+pub(super) fn judge(
+    history: &History,
+    is_attack: bool,
+    (detectors, policy): (&DetectorSet, &Policy),
+) -> Verdict {
     let executions = match executions(history) {
         Ok(executions) => executions,
         Err(reason) => return Verdict::from(Unjudged::File(reason)),
     };
     let exploits = exploits(history, &executions, is_attack);
     let protocol = protocol(&executions);
-    let (detector, mut baseline) = (BaselineDetector::default(), Baseline::default());
+    let mut baseline = Baseline::default();
     let mut transactions = Vec::with_capacity(executions.len());
     let mut after = 0usize;
     for execution in &executions {
@@ -38,11 +47,13 @@ pub(super) fn judge(history: &History, is_attack: bool, policy: &Policy) -> Verd
             after = after.saturating_add(1);
             continue;
         }
-        let Comparison { findings, firsts } = detector.compare(&protocol, execution, &baseline);
+        let Comparison { findings, firsts, tallies, .. } =
+            detectors.compare_for(&protocol, execution, &baseline);
         if !is_exploit {
             let measures: Vec<Measure> = firsts.iter().map(|first| first.measure).collect();
             let transactions = baseline.transactions().saturating_add(1);
             baseline.learn(execution.tx.block, transactions, &measures);
+            baseline.count(execution.tx.block, execution.timestamp_s, &tallies);
         }
         transactions.push(Judged::new(execution, is_exploit, findings, policy));
     }
@@ -56,7 +67,9 @@ fn executions(history: &History) -> Result<Vec<Execution>, String> {
     let mut executions = Vec::new();
     for (number, text) in &history.blocks {
         let block = read_history_block(text, *number);
-        executions.extend(block.map_err(|error| format!("block {number}: {}", chain_of(&error)))?);
+        let block = block.map_err(|error| format!("block {number}: {}", chain_of(&error)))?;
+        let timestamp_s = number.saturating_mul(BLOCK_TIME_S);
+        executions.extend(block.into_iter().map(|execution| Execution { timestamp_s, ..execution }));
     }
     Ok(executions)
 }
@@ -87,9 +100,14 @@ fn protocol(executions: &[Execution]) -> Protocol {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cordon_detect::DetectorConfig;
 
     const POOL: &str = "0x0000000000000000000000000000000000009001";
     const ALICE: &str = "0x00000000000000000000000000000000000a11ce";
+
+    fn detectors() -> DetectorSet {
+        DetectorSet::from_configs(&DetectorConfig::all(), Vec::new()).unwrap()
+    }
 
     fn hash(number: u64) -> B256 {
         B256::left_padding_from(&number.to_be_bytes())
@@ -119,7 +137,7 @@ mod tests {
     }
 
     fn outcome(history: &History, is_attack: bool) -> (Vec<B256>, Vec<B256>, usize) {
-        let verdict = judge(history, is_attack, &Policy::default());
+        let verdict = judge(history, is_attack, (&detectors(), &Policy::default()));
         let hashes = |is_attack| {
             let of =
                 verdict.transactions.iter().filter(|judged| judged.is_alarm && judged.is_attack == is_attack);
@@ -131,7 +149,7 @@ mod tests {
     #[test]
     fn the_exploit_is_told_from_what_came_before_it() {
         assert_eq!(outcome(&history(true), true), (vec![hash(51)], vec![], 51));
-        let left_out = judge(&history(true), true, &Policy::default()).unjudged.unwrap();
+        let left_out = judge(&history(true), true, (&detectors(), &Policy::default())).unjudged.unwrap();
         assert_eq!(left_out, Unjudged::File("2 transactions after the exploit are not counted".to_owned()));
     }
 
@@ -154,7 +172,8 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_named_with_its_block() {
         let broken = History { blocks: vec![(7, "{".to_owned())], exploits: None };
-        let Some(Unjudged::File(why)) = judge(&broken, true, &Policy::default()).unjudged else {
+        let Some(Unjudged::File(why)) = judge(&broken, true, (&detectors(), &Policy::default())).unjudged
+        else {
             panic!("it is broken")
         };
         assert!(why.starts_with("block 7: history of a protocol"), "{why}");

@@ -153,7 +153,9 @@ impl Judge {
     pub(super) fn file(&self, path: &Path, is_attack: bool, trees: &Trees) -> Verdict {
         let (kind, executions) = match read(path, is_attack, trees) {
             Ok(Held::Single(kind, executions)) => (kind, executions),
-            Ok(Held::History(history)) => return history::judge(&history, is_attack, &self.policy),
+            Ok(Held::History(history)) => {
+                return history::judge(&history, is_attack, (&self.detectors, &self.policy));
+            }
             Err(reason) => return Verdict::from(reason),
         };
         let public = public_contracts(&executions);

@@ -14,7 +14,7 @@ use cordon_model::execution::ViewCall;
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::incident::{IncidentEvent, Severity};
 use cordon_model::lane::{Intent, LaneEvent};
-use cordon_model::log::{Actor, Body, ChainEvent, EventLog, FollowReason, Record};
+use cordon_model::log::{Actor, Body, ChainEvent, EventLog, FollowReason, Record, RuleFile};
 use cordon_model::network::{AlarmLevel, NetworkAlarm, NetworkSignal, ProviderAnswer, SignalKind};
 use cordon_model::notice::{Audience, Notice, OutboxEvent};
 use cordon_model::plan::{
@@ -22,6 +22,7 @@ use cordon_model::plan::{
 };
 use cordon_model::remedy::{HonestDifference, LayoutChange, Remedy, RemedyRule, Verdict};
 use cordon_model::simulation::{AttackTrial, Ground, HonestTrial, Simulation, TrialOutcome};
+use cordon_model::tally::Tally;
 use cordon_model::units::{
     Asset, AssetDelta, BlockRef, Bps, CapabilityId, ChainId, FindingId, IncidentId, NoticeId, PlanHash,
     ProtocolId, TxRef,
@@ -72,7 +73,7 @@ fn every_kind_of_record_has_a_sample() {
 }
 
 /// Number of names that [`kind`] can give.
-const KINDS: usize = 42;
+const KINDS: usize = 44;
 
 /// Names a record's kind. Without a wildcard on purpose: a new kind does not compile until it has a name here, and
 /// then the test above wants a sample of it.
@@ -127,6 +128,8 @@ fn kind(body: &Body) -> &'static str {
             ChainEvent::Learned { .. } => "learned",
             ChainEvent::Withheld { .. } => "withheld",
             ChainEvent::Accepted { .. } => "accepted",
+            ChainEvent::Tallied { .. } => "tallied",
+            ChainEvent::RulesTaken { .. } => "rules taken",
         },
     }
 }
@@ -156,6 +159,18 @@ fn chain_events() -> Vec<ChainEvent> {
         ChainEvent::Learned { protocol: protocol(), block: block(), transactions: 7, firsts: firsts.clone() },
         ChainEvent::Withheld { protocol: protocol(), tx: tx(), firsts },
         ChainEvent::Accepted { protocol: protocol(), tx: tx(), block: block() },
+        ChainEvent::Tallied {
+            protocol: protocol(),
+            block: block(),
+            timestamp_s: 1_700_000_000,
+            tallies: vec![
+                Tally::of(hash(0x1a), 3_600, U256::from(5)),
+                Tally { value: hash(0x1b), withheld: true, ..Tally::of(hash(0x1a), 3_600, U256::MAX) },
+            ],
+        },
+        ChainEvent::RulesTaken {
+            files: vec![RuleFile { name: "rules/amm.toml".to_owned(), text_hash: hash(0x1c) }],
+        },
     ]);
     events
 }

@@ -114,7 +114,7 @@ impl Detector for BaselineDetector {
             Statement { class: AttackClass::ControlFlow, contract, score, evidence }
                 .by(NAME, protocol, execution)
         });
-        Comparison { findings: finding.into_iter().collect(), firsts }
+        Comparison { findings: finding.into_iter().collect(), firsts, ..Comparison::default() }
     }
 }
 

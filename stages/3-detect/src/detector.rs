@@ -9,6 +9,7 @@ use cordon_model::baseline::{Baseline, First};
 use cordon_model::execution::{Execution, Frame, FrameKind, ViewCall};
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::protocol::{Price, Protocol};
+use cordon_model::tally::Tally;
 use cordon_model::units::{Asset, ProtocolId, TxRef};
 use std::fmt::Debug;
 
@@ -71,6 +72,10 @@ pub struct Comparison {
     pub findings: Vec<Finding>,
     /// Where it exceeds all before it, whether or not that is wrong; to be learned if it is ordinary.
     pub firsts: Vec<First>,
+    /// What it adds to the windows, ordinary or not.
+    pub tallies: Vec<Tally>,
+    /// What could not be compared, in words; a set names the detector before them.
+    pub gaps: Vec<String>,
 }
 
 /// What a detector says of a transaction. All else that a finding holds follows from who says it, and of what.

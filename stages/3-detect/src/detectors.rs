@@ -7,6 +7,7 @@
 pub mod allowance_drain;
 pub mod flash_loan;
 pub mod fresh_caller;
+pub mod outflow_rate;
 pub mod price_manipulation;
 pub mod privilege;
 pub mod profit;
@@ -21,6 +22,7 @@ use crate::rules::RulesConfig;
 use allowance_drain::AllowanceDrainConfig;
 use flash_loan::FlashLoanConfig;
 use fresh_caller::FreshCallerConfig;
+use outflow_rate::OutflowRateConfig;
 use price_manipulation::PriceManipulationConfig;
 use privilege::PrivilegeConfig;
 use profit::ProfitConfig;
@@ -48,6 +50,8 @@ pub enum DetectorConfig {
     FreshCaller(FreshCallerConfig),
     /// The sender's side ended richer at the expense of others.
     Profit(ProfitConfig),
+    /// More left within a time than ever before.
+    OutflowRate(OutflowRateConfig),
     /// The protocol was used as never before.
     Baseline(BaselineConfig),
     /// Coins of somebody who takes no part were pulled to the sender's side.
@@ -72,6 +76,7 @@ impl DetectorConfig {
             Self::RepeatedCalls(RepeatedCallsConfig::default()),
             Self::FreshCaller(FreshCallerConfig::default()),
             Self::Profit(ProfitConfig::default()),
+            Self::OutflowRate(OutflowRateConfig::default()),
             Self::Baseline(BaselineConfig::default()),
             Self::AllowanceDrain(AllowanceDrainConfig::default()),
             Self::Privilege(PrivilegeConfig::default()),
@@ -92,6 +97,7 @@ impl DetectorConfig {
             Self::RepeatedCalls(config) => Box::new(config.build()?),
             Self::FreshCaller(config) => Box::new(config.build()),
             Self::Profit(config) => Box::new(config.build()?),
+            Self::OutflowRate(config) => Box::new(config.build()?),
             Self::Baseline(config) => Box::new(config.build()?),
             Self::AllowanceDrain(config) => Box::new(config.build()),
             Self::PriceManipulation(config) => Box::new(config.build()),

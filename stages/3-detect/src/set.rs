@@ -169,15 +169,24 @@ impl DetectorSet {
         let nothing = Baseline::default();
         let compare = |protocol: &Protocol| {
             let baseline = baselines.of(&protocol.id).unwrap_or(&nothing);
-            let mut all = Comparison::default();
-            for detector in &self.detectors {
-                let compared = detector.compare(protocol, execution, baseline);
-                all.findings.extend(compared.findings);
-                all.firsts.extend(compared.firsts);
-            }
-            (protocol.id.clone(), all)
+            (protocol.id.clone(), self.compare_for(protocol, execution, baseline))
         };
         self.concerned(execution).into_iter().map(compare).collect()
+    }
+
+    /// The same for a protocol that is not in the set.
+    #[must_use]
+    pub fn compare_for(&self, protocol: &Protocol, execution: &Execution, baseline: &Baseline) -> Comparison {
+        let mut all = Comparison::default();
+        for detector in &self.detectors {
+            let Comparison { findings, firsts, tallies, gaps } =
+                detector.compare(protocol, execution, baseline);
+            all.findings.extend(findings);
+            all.firsts.extend(firsts);
+            all.tallies.extend(tallies);
+            all.gaps.extend(gaps.into_iter().map(|what| format!("{}: {what}", detector.name())));
+        }
+        all
     }
 
     /// That more readings were wanted than are taken. Which were wanted is only asked where as many were taken as ever

@@ -83,6 +83,8 @@ pub fn chain_notices(
         ChainEvent::Reverted { .. }
         | ChainEvent::Finality { .. }
         | ChainEvent::Learned { .. }
+        | ChainEvent::Tallied { .. }
+        | ChainEvent::RulesTaken { .. }
         | ChainEvent::Withheld { .. }
         | ChainEvent::Accepted { .. } => Vec::new(),
     }

@@ -11,7 +11,7 @@ use cordon_model::execution::Execution;
 use cordon_model::finding::Finding;
 use cordon_model::incident::IncidentEvent;
 use cordon_model::lane::LaneEvent;
-use cordon_model::log::{Body, ChainEvent, FollowReason, Record};
+use cordon_model::log::{Body, ChainEvent, FollowReason, Record, RuleFile};
 use cordon_model::notice::OutboxEvent;
 use cordon_model::remedy::Verdict;
 use cordon_model::report::TimelineEntry;
@@ -102,6 +102,17 @@ fn chain_event(event: &ChainEvent, labels: &Labels) -> String {
             plain(&protocol.0),
             block.number
         ),
+        ChainEvent::Tallied { protocol, block, tallies, .. } => format!(
+            "counted {} amounts of '{}' in block {} towards what happened lately",
+            tallies.len(),
+            plain(&protocol.0),
+            block.number
+        ),
+        ChainEvent::RulesTaken { files } => {
+            let file = |file: &RuleFile| format!("{} ({})", plain(&file.name), file.text_hash);
+            let files: Vec<String> = files.iter().map(file).collect();
+            format!("judges by the rules of {} files: {}", files.len(), files.join(", "))
+        }
         ChainEvent::Withheld { protocol, tx, .. } => {
             format!(
                 "learned nothing of '{}' from transaction {}, which woke people",

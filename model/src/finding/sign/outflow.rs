@@ -14,18 +14,18 @@ pub struct Outflow {
     pub window_s: u64,
     /// How much left in that time, this transaction included, less what came in; raw.
     pub amount_raw: U256,
-    /// The most that ever did before; raw.
+    /// The most that ever did within such a time; raw.
     pub most_raw: U256,
-    /// How many ordinary transactions that is the most of.
-    pub transactions: u64,
+    /// Of how many such times that is the most.
+    pub times: u64,
 }
 
 impl fmt::Display for Outflow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { asset, window_s, amount_raw, most_raw, transactions } = self;
+        let Self { asset, window_s, amount_raw, most_raw, times } = self;
         write!(
             f,
-            "{amount_raw} of {asset} left within {window_s} seconds, at most {most_raw} in {transactions} transactions before"
+            "{amount_raw} of {asset} left within {window_s} seconds, at most {most_raw} in {times} such times before"
         )
     }
 }

@@ -9,9 +9,11 @@ use super::literals::Constant;
 use super::needs::Needs;
 use super::records::Facts;
 use super::{Rule, literals, shortcuts, types};
+use alloy_primitives::keccak256;
 use cel::common::ast::IdedExpr;
 use cel::{Env, Program};
 use cordon_model::finding::Score;
+use cordon_model::log::RuleFile;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -117,6 +119,12 @@ impl RuleSet {
     #[must_use]
     pub fn is_of(&self, origin: &str, text: &str) -> bool {
         self.origin == origin && self.text == text
+    }
+
+    /// How the log names it.
+    #[must_use]
+    pub fn file(&self) -> RuleFile {
+        RuleFile { name: self.origin.clone(), text_hash: keccak256(&self.text) }
     }
 
     /// The ids of its rules.
