@@ -7,6 +7,7 @@
 //! The language, its variables and functions: `docs/rules.md`.
 
 mod cases;
+mod decoded;
 mod fault;
 mod file;
 mod functions;
@@ -28,7 +29,7 @@ use crate::detector::{Detector, Opinion, Statement};
 use crate::detectors::ConfigError;
 use alloy_primitives::Address;
 use cel::{Context, Env, Value};
-use cordon_model::execution::{Execution, ViewCall};
+use cordon_model::execution::{Detail, Execution, ViewCall};
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::protocol::Protocol;
 use lists::{ELEMENTS_MAX, LIST_MAX};
@@ -83,14 +84,15 @@ struct Rule {
     expression: cel::IdedExpr,
     constants: Vec<Constant>,
     needs: Needs,
-    /// What it names of that which an archived tree of calls does not tell: logs, or storage.
+    /// What it names of that which not every record tells, see [`is_known`]. Where it names several, the one that is
+    /// known least often.
     beyond_calls: Option<&'static str>,
 }
 
 impl Rule {
     /// Whether the rule holds; words where that could not be found out.
     fn holds(&self, env: &Arc<Env>, facts: &Facts<'_>) -> Result<bool, String> {
-        if let Some(list) = self.beyond_calls.filter(|_| facts.knows_calls_only()) {
+        if let Some(list) = self.beyond_calls.filter(|list| !is_known(list, facts.detail())) {
             return Err(format!("the record has no {list}"));
         }
         if let Some(reading) = facts.unanswered(&self.constants) {
@@ -110,6 +112,15 @@ impl Rule {
             Err(error) => Err(error.to_string()),
         }
     }
+}
+
+/// The lists that not every record tells, those that are known least often first.
+const BEYOND_CALLS: [&str; 3] = ["reads", "logs", "changes"];
+
+/// Whether records of this detail hold such a list: an archived tree of calls has neither logs nor storage, and a node's
+/// traces do not say which slots were read.
+fn is_known(list: &str, detail: Detail) -> bool {
+    if list == "reads" { detail.knows_accesses() } else { detail.knows_logs() }
 }
 
 /// See the module.

@@ -8,7 +8,8 @@ use super::records::KINDS;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use cordon_model::block::Transaction;
 use cordon_model::execution::{
-    Creation, Execution, Frame, FrameKind, Log, Status, StorageChange, Transfer, ViewCall, ViewReading,
+    AccessKind, Creation, Execution, Frame, FrameKind, Log, Status, StorageAccess, StorageChange, Transfer,
+    ViewCall, ViewReading,
 };
 use cordon_model::protocol::{ProtectedContract, Protocol};
 use cordon_model::units::{Asset, BlockRef, ChainId, ProtocolId, TxRef};
@@ -39,6 +40,8 @@ pub(super) struct Case {
     transfers: Vec<CaseTransfer>,
     #[serde(default)]
     changes: Vec<CaseChange>,
+    #[serde(default)]
+    reads: Vec<CaseRead>,
     #[serde(default)]
     created: Vec<String>,
     #[serde(default)]
@@ -103,6 +106,14 @@ struct CaseChange {
     slot: String,
     before: String,
     after: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseRead {
+    address: Option<String>,
+    slot: String,
+    value: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -192,6 +203,9 @@ impl Case {
         for change in &self.changes {
             execution.storage_changes.push(change.build(contract)?);
         }
+        for read in &self.reads {
+            execution.accesses.push(read.build(contract)?);
+        }
         for created in &self.created {
             execution.creations.push(Creation {
                 frame: 0,
@@ -226,6 +240,7 @@ impl Case {
                 after: zero(),
                 ..CaseChange::default()
             }],
+            reads: vec![CaseRead { slot: zero(), value: zero(), ..CaseRead::default() }],
             created: vec![zero()],
             ..Self::default()
         }
@@ -328,6 +343,22 @@ impl CaseView {
         let target = or(self.address.as_ref(), contract)?;
         let call = ViewCall { target, input: input(Some(&self.function), &self.args)? };
         Ok(ViewReading { call, before: answer(&self.before)?, after: answer(&self.after)? })
+    }
+}
+
+impl CaseRead {
+    fn build(&self, contract: Address) -> Result<StorageAccess, String> {
+        let value = number(&self.value)?;
+        Ok(StorageAccess {
+            seq: 0,
+            frame: 0,
+            address: or(self.address.as_ref(), contract)?,
+            slot: number(&self.slot)?,
+            kind: AccessKind::Read,
+            times: 1,
+            before: value,
+            value,
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use super::functions::environment;
 use super::literals::Constant;
 use super::needs::Needs;
 use super::records::Facts;
-use super::{Rule, literals, shortcuts, types};
+use super::{BEYOND_CALLS, Rule, literals, shortcuts, types};
 use alloy_primitives::keccak256;
 use cel::common::ast::IdedExpr;
 use cel::{Env, Program};
@@ -150,9 +150,7 @@ impl RawRule {
             title: self.title,
             score: Score(self.score),
             needs,
-            beyond_calls: ["logs", "changes"]
-                .into_iter()
-                .find(|list| program.references().has_variable(list)),
+            beyond_calls: BEYOND_CALLS.into_iter().find(|list| program.references().has_variable(list)),
             expression,
             constants,
         };

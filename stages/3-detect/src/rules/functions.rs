@@ -3,8 +3,9 @@
 //! In: fields of records. Out: words, addresses, sums. Calldata that ends early reads as zero, as the EVM reads it; a
 //! topic that is not there is null, which equals nothing. Must never: fail on what a transaction holds.
 
+use super::decoded::Schema;
 use super::types::Type;
-use super::values::{Amount, Octets, natural};
+use super::values::{Amount, Octets, Signed, natural};
 use alloy_primitives::{Address, B256, U256};
 use cel::common::types::{CelInt, CelList, CelNull, CelString, DYN_TYPE};
 use cel::common::value::{CowVal, Val};
@@ -35,8 +36,19 @@ pub(super) static FUNCTIONS: &[Signature] = &[
     },
     Signature { name: "word", takes: &[Type::HEX, Type::INT], gives: Type::AMOUNT, run: word },
     Signature { name: "to_address", takes: &[Type::AMOUNT], gives: Type::HEX, run: to_address },
+    Signature { name: "args", takes: &[Type::CALL, Type::SIGNATURE], gives: Type::ANYTHINGS, run: args_of },
+    Signature {
+        name: "event_args",
+        takes: &[Type::LOG, Type::SIGNATURE],
+        gives: Type::ANYTHINGS,
+        run: args_of,
+    },
+    Signature { name: "abs", takes: &[Type::SIGNED], gives: Type::AMOUNT, run: abs },
     Signature { name: "sum", takes: &[Type::AMOUNT.listed()], gives: Type::AMOUNT, run: sum },
 ];
+
+/// `args(call, signature)[place]` in one step, which decodes one argument and not all; see [`super::shortcuts`].
+pub(super) const PART: &str = "@part";
 
 /// CEL with these functions.
 ///
@@ -48,6 +60,7 @@ pub(super) fn environment() -> Result<Env, cel::DeclarationError> {
         let parameters = function.takes.iter().map(|_| DYN_TYPE).collect();
         env.add_overload(function.name, function.name, parameters, function.run)?;
     }
+    env.add_overload(PART, PART, vec![DYN_TYPE, DYN_TYPE, DYN_TYPE], part)?;
     env.add_overload("size", "size_hex", vec![<Octets as Val>::cel_type().to_owned()], size)?;
     Ok(env)
 }
@@ -122,6 +135,30 @@ fn topic_address<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {
 
 fn topic_amount<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {
     Ok(amount(topic_of("topic_amount", &args)?.unwrap_or_default()))
+}
+
+fn args_of<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {
+    let [record, schema] = args.as_slice() else { return Err(wrong("args", &args)) };
+    let record = record.as_indexer().ok_or_else(|| wrong("args", &args))?;
+    record.get(schema.as_ref()).map(|found| CowVal::Owned(found.into_owned()))
+}
+
+fn part<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {
+    let [record, schema, place] = args.as_slice() else { return Err(wrong("args", &args)) };
+    let (Some(record), Some(schema)) = (record.as_indexer(), schema.downcast_ref::<Schema>()) else {
+        return Err(wrong("args", &args));
+    };
+    let place = natural(place.as_ref()).and_then(|place| usize::try_from(place).ok());
+    let wanted = Schema { place: Some(place.unwrap_or(usize::MAX)), ..schema.clone() };
+    record.get(&wanted).map(|found| CowVal::Owned(found.into_owned()))
+}
+
+/// How far a signed number is from zero.
+fn abs<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {
+    let number = args.first().and_then(|number| number.downcast_ref::<Signed>());
+    number
+        .map(|Signed(number)| CowVal::owned(Amount(number.unsigned_abs())))
+        .ok_or_else(|| wrong("abs", &args))
 }
 
 fn word<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {

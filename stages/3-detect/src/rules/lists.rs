@@ -31,8 +31,10 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    fn take(&self) -> bool {
-        let within = self.walked.fetch_add(1, Ordering::Relaxed) < ELEMENTS_MAX;
+    /// Takes so many elements; false where not all of them are left.
+    pub(super) fn take(&self, elements: usize) -> bool {
+        let walked = self.walked.fetch_add(elements, Ordering::Relaxed);
+        let within = walked.saturating_add(elements) <= ELEMENTS_MAX;
         if !within {
             self.spent.store(true, Ordering::Relaxed);
         }
@@ -104,7 +106,7 @@ impl<T: Val> Val for Items<T> {
 
 impl<T: Val> Container for Items<T> {
     fn contains(&self, value: &dyn Val) -> Result<bool, ExecutionError> {
-        Ok(self.items.iter().any(|item| self.budget.take() && item.equals(value)))
+        Ok(self.items.iter().any(|item| self.budget.take(1) && item.equals(value)))
     }
 }
 
@@ -149,7 +151,7 @@ struct Steps<'b, T> {
 
 impl<'b, 'v, T: Val + 'v> Walk<'b, 'v> for Steps<'b, T> {
     fn next(&mut self) -> Option<&'b (dyn Val + 'v)> {
-        if !self.budget.take() {
+        if !self.budget.take(1) {
             return None;
         }
         self.items.next().map(|item| item as &'b (dyn Val + 'v))
@@ -224,6 +226,6 @@ impl Container for Contracts<'_> {
         }
         let Some(octets) = value.downcast_ref::<Octets>() else { return self.list().contains(value) };
         let address = Address::try_from(octets.as_slice());
-        Ok(address.is_ok_and(|address| self.budget.take() && self.protocol.protects(address)))
+        Ok(address.is_ok_and(|address| self.budget.take(1) && self.protocol.protects(address)))
     }
 }

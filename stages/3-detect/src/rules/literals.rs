@@ -1,17 +1,20 @@
 //! Literals of a rule that mean something on a chain, turned into values once, at load.
 //!
 //! In: a parsed expression. Out: the same expression with `"0x..."`, `sig("...")`, `event("...")`, `slot("...")`, `u("...")`,
-//! `ether("...")`, `before("...")` and `after("...")` replaced by names of [`Constant`]s, so that nothing is hashed or parsed per transaction. Must never:
+//! `ether("...")`, `before("...")` and `after("...")` replaced by names of [`Constant`]s, and so are the signatures of
+//! `args(call, "...")` and `event_args(log, "...")`, so that nothing is hashed or parsed per transaction. Must never:
 //! let a literal through that can match nothing, such as an address of 19 bytes.
 
+use super::decoded::{Layout, Schema};
 use super::fault::Mistake;
 use super::readings::{READINGS_MAX, Reading, Side};
+use super::records::Facts;
 use super::values::{Amount, Octets};
 use alloy_primitives::{Address, B256, Bytes, Selector, U256, hex, keccak256};
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators};
 use cel::common::value::CowVal;
-use cordon_model::execution::Execution;
 use cordon_model::units::parse_wad;
+use std::sync::Arc;
 
 /// Before the number of a constant; no name that can be written starts like this.
 const PREFIX: &str = "@constant";
@@ -23,15 +26,21 @@ pub(super) enum Constant {
     Amount(Amount),
     /// Known once a transaction is there.
     Reading(Reading),
+    /// How the arguments of a function or an event are read.
+    Layout(Arc<Layout>),
 }
 
 impl Constant {
     /// The value in an execution; `None` where it is a reading that failed or was not taken.
-    pub(super) fn value<'v>(&'v self, execution: &Execution) -> Option<CowVal<'v, 'v>> {
+    pub(super) fn value<'v>(&'v self, facts: &Facts<'_>) -> Option<CowVal<'v, 'v>> {
         Some(match self {
             Self::Octets(octets) => CowVal::Borrowed(octets),
             Self::Amount(amount) => CowVal::Borrowed(amount),
-            Self::Reading(reading) => CowVal::owned(Octets::Data(reading.answer(execution)?.clone())),
+            Self::Reading(reading) => CowVal::owned(Octets::Data(reading.answer(facts.execution())?.clone())),
+            Self::Layout(layout) => {
+                let (layout, budget) = (Arc::clone(layout), facts.shared_budget());
+                CowVal::owned(Schema { layout, budget, place: None })
+            }
         })
     }
 
@@ -39,7 +48,7 @@ impl Constant {
     pub(super) fn reading(&self) -> Option<&Reading> {
         match self {
             Self::Reading(reading) => Some(reading),
-            Self::Octets(_) | Self::Amount(_) => None,
+            Self::Octets(_) | Self::Amount(_) | Self::Layout(_) => None,
         }
     }
 
@@ -72,6 +81,7 @@ fn visit(node: &mut IdedExpr, constants: &mut Vec<Constant>) -> Result<(), Mista
     }
     match &mut node.expr {
         Expr::Call(call) => {
+            layout(call, constants)?;
             for operand in call.target.iter_mut().map(AsMut::as_mut).chain(call.args.iter_mut()) {
                 visit(operand, constants)?;
             }
@@ -121,6 +131,24 @@ fn constant(node: &IdedExpr) -> Result<Option<Constant>, Mistake> {
         }
         _ => Ok(None),
     }
+}
+
+/// Puts a constant in the place of the signature of `args` and `event_args`.
+fn layout(call: &mut CallExpr, constants: &mut Vec<Constant>) -> Result<(), Mistake> {
+    let parse = match call.func_name.as_str() {
+        "args" => Layout::function,
+        "event_args" => Layout::event,
+        _ => return Ok(()),
+    };
+    let [_, signature] = call.args.as_mut_slice() else { return Ok(()) };
+    let Expr::Literal(LiteralValue::String(text)) = &signature.expr else {
+        let why = format!("{} takes its signature as a text in quotes", call.func_name);
+        return Err(Mistake::at(signature.id, why));
+    };
+    let layout = parse(text.inner()).map_err(|why| Mistake::at(signature.id, why))?;
+    signature.expr = Expr::Ident(format!("{PREFIX}{}", constants.len()));
+    constants.push(Constant::Layout(Arc::new(layout)));
+    Ok(())
 }
 
 fn reading(id: u64, side: Side, call: &CallExpr) -> Result<Constant, Mistake> {

@@ -2,6 +2,7 @@
 //!
 //! In: an execution and a protocol. Out: the variables of a rule. Must never: copy the execution.
 
+use super::decoded::Schema;
 use super::lists::{Budget, Contracts, Items, LIST_MAX};
 use super::literals::Constant;
 use super::readings::Reading;
@@ -13,10 +14,15 @@ use cel::common::traits::Indexer;
 use cel::common::types::{self, CelBool, CelInt, CelNull, CelString, Kind, Type};
 use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
-use cordon_model::execution::{Execution, Frame, FrameKind, Log, StorageChange, Transfer};
+use cordon_model::execution::{
+    AccessKind, Detail, Execution, Frame, FrameKind, Log, StorageAccess, StorageChange, Transfer,
+};
 use cordon_model::protocol::Protocol;
 use cordon_model::units::Asset;
 use std::sync::{Arc, OnceLock};
+
+#[cfg(test)]
+mod tests;
 
 static RECORD_TYPE: Type = Type::simple_type(Kind::Struct, "record");
 
@@ -30,6 +36,7 @@ pub(super) enum Row<'e> {
     Log(&'e Log, bool),
     Transfer(&'e Transfer),
     Change(&'e StorageChange, bool),
+    Read(&'e StorageAccess, bool, bool),
 }
 
 fn octets<'b, 'v>(octets: Octets) -> CowVal<'b, 'v> {
@@ -86,7 +93,19 @@ impl<'e> Row<'e> {
             Self::Log(..) => Record::Log,
             Self::Transfer(_) => Record::Transfer,
             Self::Change(..) => Record::Change,
+            Self::Read(..) => Record::Read,
         }
+    }
+
+    /// The arguments of a call or log, as `args` and `event_args` ask for them.
+    fn decoded<'b, 'v>(&self, schema: &Schema) -> Result<CowVal<'b, 'v>, ExecutionError> {
+        let found = match self {
+            Self::Call(frame, _) => schema.of_call(frame),
+            Self::Log(log, _) => schema.of_log(log),
+            _ => None,
+        };
+        let none = || ExecutionError::function_error("_[_]", "the list has no element at this place");
+        found.map(CowVal::Owned).ok_or_else(none)
     }
 
     fn field<'b, 'v>(&'b self, name: &str) -> Option<CowVal<'b, 'v>>
@@ -125,6 +144,14 @@ impl<'e> Row<'e> {
                 "slot" => Some(octets(Octets::Word(change.slot.into()))),
                 "before" => Some(amount(change.before)),
                 "after" => Some(amount(change.after)),
+                _ => None,
+            },
+            Self::Read(access, protected, reverted) => match name {
+                "address" => Some(address(access.address)),
+                "protected" => Some(flag(*protected)),
+                "slot" => Some(octets(Octets::Word(access.slot.into()))),
+                "value" => Some(amount(access.value)),
+                "reverted" => Some(flag(*reverted)),
                 _ => None,
             },
         }
@@ -208,6 +235,9 @@ impl<'e> Indexer for Row<'e> {
     where
         Self: 'v,
     {
+        if let Some(schema) = key.downcast_ref::<Schema>() {
+            return self.decoded(schema);
+        }
         let name = key.downcast_ref::<CelString<'_>>().map_or("", |name| name.inner());
         self.field(name).ok_or_else(|| {
             let record = self.record();
@@ -233,6 +263,7 @@ pub(super) struct Facts<'e> {
     logs: OnceLock<Items<Row<'e>>>,
     transfers: OnceLock<Items<Row<'e>>>,
     changes: OnceLock<Items<Row<'e>>>,
+    reads: OnceLock<Items<Row<'e>>>,
     created: OnceLock<Items<Octets>>,
     contracts: Contracts<'e>,
 }
@@ -249,6 +280,7 @@ impl<'e> Facts<'e> {
             logs: OnceLock::new(),
             transfers: OnceLock::new(),
             changes: OnceLock::new(),
+            reads: OnceLock::new(),
             created: OnceLock::new(),
         }
     }
@@ -257,9 +289,17 @@ impl<'e> Facts<'e> {
         &self.budget
     }
 
-    /// True where logs and storage changes are not known, so that their absence says nothing.
-    pub(super) fn knows_calls_only(&self) -> bool {
-        !self.execution.detail.knows_logs()
+    pub(super) fn shared_budget(&self) -> Arc<Budget> {
+        Arc::clone(&self.budget)
+    }
+
+    pub(super) fn execution(&self) -> &'e Execution {
+        self.execution
+    }
+
+    /// How much is known of the execution.
+    pub(super) fn detail(&self) -> Detail {
+        self.execution.detail
     }
 
     /// The reading that was not answered, of those that a rule wants.
@@ -278,6 +318,7 @@ impl<'e> Facts<'e> {
             ("transfers", execution.transfers.len()),
             ("changes", execution.storage_changes.len()),
             ("created", execution.creations.len()),
+            ("reads", reads(execution).count()),
         ];
         lists.into_iter().find(|(_, length)| *length > LIST_MAX)
     }
@@ -300,6 +341,19 @@ impl<'e> Facts<'e> {
         let row = |change: &'e StorageChange| Row::Change(change, self.protocol.protects(change.address));
         self.changes.get_or_init(|| self.list(self.execution.storage_changes.iter().map(row)))
     }
+
+    fn reads(&self) -> &Items<Row<'e>> {
+        let row = |access: &'e StorageAccess| {
+            let reverted = self.execution.frame(access.frame).is_some_and(|frame| frame.reverted);
+            Row::Read(access, self.protocol.protects(access.address), reverted)
+        };
+        self.reads.get_or_init(|| self.list(reads(self.execution).map(row)))
+    }
+}
+
+/// The storage reads, those of calls that were undone included.
+fn reads(execution: &Execution) -> impl Iterator<Item = &StorageAccess> {
+    execution.accesses.iter().filter(|access| access.kind == AccessKind::Read)
 }
 
 /// The variables of one rule: the facts, and the literals of the rule that were turned into values at load.
@@ -312,7 +366,7 @@ pub(super) struct Scope<'s, 'e> {
 impl VariableResolver for Scope<'_, '_> {
     fn resolve<'b>(&'b self, name: &str) -> Option<CowVal<'b, 'b>> {
         if let Some(constant) = Constant::find(self.constants, name) {
-            return constant.value(self.facts.execution);
+            return constant.value(self.facts);
         }
         let facts = self.facts;
         Some(match Variable::named(name)? {
@@ -327,6 +381,7 @@ impl VariableResolver for Scope<'_, '_> {
                     .get_or_init(|| facts.list(facts.execution.transfers.iter().map(Row::Transfer))),
             ),
             Variable::Changes => CowVal::Borrowed(facts.changes()),
+            Variable::Reads => CowVal::Borrowed(facts.reads()),
             Variable::Created => CowVal::Borrowed(facts.created.get_or_init(|| {
                 let created = facts.execution.creations.iter();
                 facts.list(created.map(|creation| Octets::Address(creation.address)))

@@ -1,11 +1,13 @@
 //! Expressions in the words that CEL evaluates fastest.
 //!
-//! In: a checked expression. Out: the same one with `x.field` written as `x["field"]`, and `!x` as `x ? false : true`. CEL
+//! In: a checked expression. Out: the same one with `x.field` written as `x["field"]`, and `!x` as `x ? false : true`, and
+//! `args(c, "...")[0]` as a call that decodes one argument only. CEL
 //! takes `x.field` for a name of its own first, puts texts together and looks them up in every scope; and for each `!`, of
 //! which every loop has one per element, it prepares the words of an error that does not happen. Together these took most
 //! of the time of a rule. Must never: change what an expression means, or run before it was checked, since the checker
 //! reads it as it was written.
 
+use super::functions::PART;
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators};
 use cel::common::types::CelBool;
 
@@ -23,6 +25,7 @@ pub(super) fn take(node: &mut IdedExpr) {
         }
         Expr::Call(call) => {
             call.target.iter_mut().map(AsMut::as_mut).chain(call.args.iter_mut()).for_each(take);
+            part(call);
             if call.func_name == operators::LOGICAL_NOT {
                 let answer = |yes| IdedExpr {
                     id: node.id,
@@ -45,6 +48,23 @@ pub(super) fn take(node: &mut IdedExpr) {
         Expr::List(list) => list.elements.iter_mut().for_each(take),
         Expr::Map(_) | Expr::Struct(_) | Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => {}
     }
+}
+
+/// `args(c, signature)[place]` as one call.
+fn part(call: &mut CallExpr) {
+    if call.func_name != operators::INDEX || call.args.len() != 2 {
+        return;
+    }
+    let Some(IdedExpr { expr: Expr::Call(list), .. }) = call.args.first() else { return };
+    if list.target.is_some() || !matches!(list.func_name.as_str(), "args" | "event_args") {
+        return;
+    }
+    let place = call.args.pop();
+    if let Some(IdedExpr { expr: Expr::Call(list), .. }) = call.args.pop() {
+        call.args = list.args;
+    }
+    call.args.extend(place);
+    call.func_name = PART.to_owned();
 }
 
 #[cfg(test)]

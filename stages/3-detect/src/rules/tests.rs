@@ -8,14 +8,14 @@ use cel::common::types::CelString;
 use cel::context::VariableResolver as _;
 use cordon_model::execution::{FrameKind, Log};
 
-fn load(when: &str) -> Result<RuleSet, String> {
+pub(super) fn load(when: &str) -> Result<RuleSet, String> {
     let text = format!(
         "[[rule]]\nid = 'it'\ntitle = 'It holds'\nclass = 'test'\nscore = 700\nwhen = '''{when}'''\nexplain = 'Because.'"
     );
     RuleSet::parse("rules.toml", &text).map_err(|errors| errors[0].to_string())
 }
 
-fn detector(when: &str) -> UserRules {
+pub(super) fn detector(when: &str) -> UserRules {
     UserRules::new(vec![Arc::new(load(when).unwrap())])
 }
 
@@ -102,7 +102,7 @@ fn near_misses_do_not_hold() {
 }
 
 /// What stands before an expression in the file of [`load`].
-const WHEN: &str = "when = '''";
+pub(super) const WHEN: &str = "when = '''";
 
 /// What is wrong with a rule, and the column that the error points to.
 #[test]
@@ -328,6 +328,7 @@ fn every_field_that_the_checker_knows_has_a_value() {
         ("logs", Record::Log),
         ("transfers", Record::Transfer),
         ("changes", Record::Change),
+        ("reads", Record::Read),
     ] {
         assert!(Variable::named(variable).is_some());
         let value = scope.resolve(variable).unwrap();

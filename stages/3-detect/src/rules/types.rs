@@ -4,6 +4,7 @@
 //! when it comes to it, and the second half of `a && b` may never be come to before the day of the attack; so every
 //! part is looked at once, at load. Must never: let two things be compared that can never be equal.
 
+use super::decoded::Kind;
 use super::fault::Mistake;
 use super::functions::FUNCTIONS;
 use super::literals::Constant;
@@ -28,6 +29,8 @@ enum One {
     Text,
     Hex,
     Amount,
+    Signed,
+    Signature,
     Record(Record),
 }
 
@@ -41,6 +44,7 @@ pub(super) enum Record {
     Log,
     Transfer,
     Change,
+    Read,
 }
 
 /// What a rule can name.
@@ -53,10 +57,11 @@ pub(super) enum Variable {
     Logs,
     Transfers,
     Changes,
+    Reads,
     Created,
 }
 
-const VARIABLES: [(&str, Variable); 8] = [
+const VARIABLES: [(&str, Variable); 9] = [
     ("tx", Variable::Tx),
     ("block", Variable::Block),
     ("protocol", Variable::Protocol),
@@ -64,6 +69,7 @@ const VARIABLES: [(&str, Variable); 8] = [
     ("logs", Variable::Logs),
     ("transfers", Variable::Transfers),
     ("changes", Variable::Changes),
+    ("reads", Variable::Reads),
     ("created", Variable::Created),
 ];
 
@@ -81,6 +87,7 @@ impl Variable {
             Self::Logs => Type::LOG.listed(),
             Self::Transfers => Type::record(Record::Transfer).listed(),
             Self::Changes => Type::record(Record::Change).listed(),
+            Self::Reads => Type::record(Record::Read).listed(),
             Self::Created => Type::HEXES,
         }
     }
@@ -96,6 +103,7 @@ impl Record {
             Self::Log => "a log",
             Self::Transfer => "a transfer",
             Self::Change => "a change",
+            Self::Read => "a read",
         }
     }
 
@@ -149,18 +157,28 @@ impl Record {
                 ("before", Type::AMOUNT),
                 ("after", Type::AMOUNT),
             ],
+            Self::Read => &[
+                ("address", Type::HEX),
+                ("protected", Type::BOOL),
+                ("slot", Type::HEX),
+                ("value", Type::AMOUNT),
+                ("reverted", Type::BOOL),
+            ],
         }
     }
 }
 
 impl Type {
-    const ANY: Self = Self::new(One::Any);
+    pub(super) const ANY: Self = Self::new(One::Any);
+    pub(super) const ANYTHINGS: Self = Self::ANY.listed();
     pub(super) const BOOL: Self = Self::new(One::Bool);
     pub(super) const INT: Self = Self::new(One::Int);
     pub(super) const TEXT: Self = Self::new(One::Text);
     pub(super) const HEX: Self = Self::new(One::Hex);
     const HEXES: Self = Self::HEX.listed();
     pub(super) const AMOUNT: Self = Self::new(One::Amount);
+    pub(super) const SIGNED: Self = Self::new(One::Signed);
+    pub(super) const SIGNATURE: Self = Self::new(One::Signature);
     pub(super) const CALL: Self = Self::record(Record::Call);
     pub(super) const LOG: Self = Self::record(Record::Log);
 
@@ -193,7 +211,7 @@ impl Type {
     }
 
     /// Both may be `self`, or either may be.
-    fn join(self, other: Self) -> Self {
+    pub(super) fn join(self, other: Self) -> Self {
         match (self, other) {
             (a, b) if a == b => a,
             (Self { one: One::Any, list: true }, b) if b.list => b,
@@ -210,6 +228,8 @@ impl Type {
             One::Text => "text",
             One::Hex => "hex (an address, selector, word or bytes)",
             One::Amount => "an amount",
+            One::Signed => "a signed amount",
+            One::Signature => "a signature in quotes",
             One::Record(record) => record.name(),
         };
         if self.list { format!("a list of {one}") } else { one.to_owned() }
@@ -231,7 +251,7 @@ struct Checker<'c> {
     loops: usize,
 }
 
-impl Checker<'_> {
+impl<'c> Checker<'c> {
     fn infer(&mut self, node: &IdedExpr) -> Result<Type, Mistake> {
         match &node.expr {
             Expr::Literal(literal) => literal_type(node.id, literal),
@@ -241,7 +261,10 @@ impl Checker<'_> {
                 let field = field(node.id, operand, &select.field)?;
                 Ok(if select.test { Type::BOOL } else { field })
             }
-            Expr::Call(call) => self.call(node.id, call),
+            Expr::Call(call) => {
+                let found = self.call(node.id, call)?;
+                Ok(self.decoded(node)?.map_or(found, Kind::type_of))
+            }
             Expr::Comprehension(walk) => self.walk(walk),
             Expr::List(list) => {
                 let mut of = None;
@@ -262,6 +285,7 @@ impl Checker<'_> {
             return Ok(match constant {
                 Constant::Octets(_) | Constant::Reading(_) => Type::HEX,
                 Constant::Amount(_) => Type::AMOUNT,
+                Constant::Layout(_) => Type::SIGNATURE,
             });
         }
         let local = self.locals.iter().rev().find(|(known, _)| known == name).map(|(_, found)| *found);
@@ -269,6 +293,26 @@ impl Checker<'_> {
             let known = VARIABLES.map(|(known, _)| known).join(", ");
             Mistake::at(id, format!("there is no '{name}'; there are {known}"))
         })
+    }
+
+    /// What the arguments of a call or log are, and what stands at a place of them that is written as a number.
+    fn decoded(&self, node: &IdedExpr) -> Result<Option<&'c Kind>, Mistake> {
+        let Expr::Call(call) = &node.expr else { return Ok(None) };
+        match (call.func_name.as_str(), call.args.as_slice()) {
+            ("args" | "event_args", [_, IdedExpr { expr: Expr::Ident(name), .. }]) => {
+                Ok(match Constant::find(self.constants, name) {
+                    Some(Constant::Layout(layout)) => Some(layout.kind()),
+                    _ => None,
+                })
+            }
+            (operators::INDEX, [list, IdedExpr { id, expr: Expr::Literal(LiteralValue::Int(place)) }]) => {
+                let Some(kind) = self.decoded(list)? else { return Ok(None) };
+                let place = usize::try_from(*place.inner());
+                let place = place.map_err(|_| Mistake::at(*id, "a place is counted from 0"))?;
+                kind.at(place).map(Some).map_err(|why| Mistake::at(*id, why))
+            }
+            _ => Ok(None),
+        }
     }
 
     fn walk(&mut self, walk: &ComprehensionExpr) -> Result<Type, Mistake> {
@@ -320,7 +364,7 @@ impl Checker<'_> {
             (
                 operators::LESS | operators::LESS_EQUALS | operators::GREATER | operators::GREATER_EQUALS,
                 [a, b],
-            ) => numbers(id, *a, *b).map(|_| Type::BOOL),
+            ) => ordered(id, *a, *b).map(|()| Type::BOOL),
             (operators::ADD, [a, b]) if a.list && b.list => Ok(a.join(*b)),
             (
                 operators::ADD
@@ -396,6 +440,18 @@ fn bools(id: u64, given: &[Type]) -> Result<(), Mistake> {
     })
 }
 
+/// Both sides are numbers of which one may be below the other.
+fn ordered(id: u64, a: Type, b: Type) -> Result<(), Mistake> {
+    match (a, b) {
+        (Type::SIGNED, Type::SIGNED | Type::INT | Type::AMOUNT | Type::ANY) => Ok(()),
+        (Type::INT | Type::AMOUNT, Type::SIGNED) => Err(Mistake::at(id, SIGNED_ON_THE_LEFT)),
+        (Type::ANY, Type::SIGNED) => Ok(()),
+        (a, b) => numbers(id, a, b).map(|_| ()),
+    }
+}
+
+const SIGNED_ON_THE_LEFT: &str = "a signed amount beside another number: write the signed one on the left";
+
 /// Both sides are numbers; the result is an amount where one is.
 fn numbers(id: u64, a: Type, b: Type) -> Result<Type, Mistake> {
     match (a, b) {
@@ -405,6 +461,9 @@ fn numbers(id: u64, a: Type, b: Type) -> Result<Type, Mistake> {
         (Type::AMOUNT, Type::AMOUNT | Type::INT) => Ok(Type::AMOUNT),
         (Type::INT, Type::INT) => Ok(Type::INT),
         (Type::ANY, _) | (_, Type::ANY) => Ok(Type::ANY),
+        (Type::SIGNED, _) | (_, Type::SIGNED) => {
+            Err(Mistake::at(id, "a signed amount is only compared; abs(...) makes an amount of it"))
+        }
         (a, b) => {
             Err(Mistake::at(id, format!("expected two numbers, found {} and {}", a.shown(), b.shown())))
         }
@@ -414,7 +473,8 @@ fn numbers(id: u64, a: Type, b: Type) -> Result<Type, Mistake> {
 /// The two may be equal, and the left one knows how to compare itself with the right one.
 fn equals(id: u64, a: Type, b: Type) -> Result<(), Mistake> {
     match (a, b) {
-        (Type::AMOUNT, Type::INT) => Ok(()),
+        (Type::AMOUNT, Type::INT) | (Type::SIGNED, Type::INT | Type::AMOUNT) => Ok(()),
+        (Type::INT | Type::AMOUNT, Type::SIGNED) => Err(Mistake::at(id, SIGNED_ON_THE_LEFT)),
         (Type::INT, Type::AMOUNT) => Err(Mistake::at(
             id,
             "a number and an amount: write the amount on the left, as u(\"...\") in a list",

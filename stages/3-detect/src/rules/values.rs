@@ -1,9 +1,9 @@
-//! The two kinds of value that CEL does not have: bytes of a fixed meaning, and 256-bit amounts.
+//! The kinds of value that CEL does not have: bytes of a fixed meaning, 256-bit amounts, and such with a sign.
 //!
 //! In: facts of an execution. Out: values on which the operators of a rule work. Must never: wrap around. Amounts stop
 //! at zero and at 2^256 - 1, because an attacker who could make a rule fail by an overflow could switch it off.
 
-use alloy_primitives::{Address, B256, Bytes, Selector, U256, hex};
+use alloy_primitives::{Address, B256, Bytes, I256, Selector, U256, hex};
 use cel::ExecutionError;
 use cel::common::traits::{Adder, Comparer, Divider, Modder, Multiplier, Subtractor};
 use cel::common::types::{CelBytes, CelInt, CelString, CelUInt, Kind, Type};
@@ -12,6 +12,7 @@ use std::any::Any;
 use std::cmp::Ordering;
 
 static OCTETS_TYPE: Type = Type::simple_type(Kind::Struct, "hex");
+static SIGNED_TYPE: Type = Type::simple_type(Kind::Struct, "signed");
 static AMOUNT_TYPE: Type = Type::simple_type(Kind::Struct, "amount");
 
 /// An address, a selector, a word or a string of bytes. Equal to another of the same bytes, and to its hex digits in
@@ -213,3 +214,59 @@ impl Val for Amount {
 }
 
 impl StaticVal for Amount {}
+
+/// A number of 256 bits that may be negative. It is compared, and `abs` makes an amount of it; there is no arithmetic, since
+/// one that stops at both ends would be wrong in ways that nobody looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Signed(pub(super) I256);
+
+impl Signed {
+    fn beside(self, other: &dyn Val) -> Option<Ordering> {
+        if let Some(other) = other.downcast_ref::<Self>() {
+            return Some(self.0.cmp(&other.0));
+        }
+        if let Some(number) = other.downcast_ref::<CelInt>() {
+            return I256::try_from(*number.inner()).ok().map(|other| self.0.cmp(&other));
+        }
+        // No amount is negative, and those that a signed number cannot reach are above it.
+        let other = natural(other)?;
+        Some(I256::try_from(other).map_or(Ordering::Less, |other| self.0.cmp(&other)))
+    }
+}
+
+impl Comparer for Signed {
+    fn compare(&self, rhs: &dyn Val) -> Result<Ordering, ExecutionError> {
+        self.beside(rhs).ok_or_else(|| {
+            let types = vec!["signed".to_owned(), rhs.get_type().name().to_owned()];
+            ExecutionError::no_such_overload("_<_", types)
+        })
+    }
+}
+
+impl Val for Signed {
+    fn get_type(&self) -> &Type {
+        &SIGNED_TYPE
+    }
+
+    fn cel_type() -> &'static Type {
+        &SIGNED_TYPE
+    }
+
+    fn as_comparer(&self) -> Option<&dyn Comparer> {
+        Some(self)
+    }
+
+    fn equals(&self, other: &dyn Val) -> bool {
+        self.beside(other) == Some(Ordering::Equal)
+    }
+
+    fn clone_as_boxed<'v>(&self) -> Box<dyn Val + 'v> {
+        Box::new(*self)
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
+    }
+}
+
+impl StaticVal for Signed {}
