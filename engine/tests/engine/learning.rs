@@ -17,7 +17,7 @@ async fn learner() -> (Tower, Watch) {
     (tower, watch)
 }
 
-async fn events(tower: &Tower, watch: &Watch) -> Vec<ChainEvent> {
+pub(crate) async fn events(tower: &Tower, watch: &Watch) -> Vec<ChainEvent> {
     let records = watch.records(StreamId::chain(tower.chain_id())).await;
     let event = |record: cordon_model::log::Record| match record.body {
         Body::Chain(event) => Some(event),
@@ -35,7 +35,7 @@ async fn known(tower: &Tower, watch: &Watch) -> u64 {
     learned.unwrap_or(0)
 }
 
-async fn quiet_steps(tower: &mut Tower, watch: &mut Watch, steps: u64) {
+pub(crate) async fn quiet_steps(tower: &mut Tower, watch: &mut Watch, steps: u64) {
     for _ in 0..steps {
         tower.world.step().unwrap();
         watch.follow().await.unwrap();

@@ -33,3 +33,5 @@ mod repeat;
 mod restart;
 #[cfg(test)]
 mod watchtower;
+#[cfg(test)]
+mod windows;

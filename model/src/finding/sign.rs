@@ -3,8 +3,10 @@
 //! In: nothing but values. Out: [`Sign`], which is a sentence for people and figures for whoever reads the record. A new kind is one
 //! file, one variant and one line of words here; no later room asks which it is. Must never: be what an amount is paid by.
 
+mod counted;
 mod outflow;
 
+pub use counted::Counted;
 pub use outflow::Outflow;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,8 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sign {
+    /// A rule of the operator counted more than it allows within a time.
+    Counted(Counted),
     /// More of an asset left within a time than ever before.
     Outflow(Outflow),
 }
@@ -21,6 +25,7 @@ pub enum Sign {
 impl fmt::Display for Sign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Counted(sign) => sign.fmt(f),
             Self::Outflow(sign) => sign.fmt(f),
         }
     }

@@ -10,6 +10,7 @@ mod cases;
 mod decoded;
 mod fault;
 mod file;
+mod formula;
 mod functions;
 mod lists;
 mod literals;
@@ -21,24 +22,28 @@ mod shortcuts;
 mod tests;
 mod types;
 mod values;
+mod window;
 
 pub use fault::RuleError;
 pub use file::{RULE_FILE_BYTES_MAX, RuleSet};
 
-use crate::detector::{Detector, Opinion, Statement};
+use crate::detector::{Comparison, Detector, Opinion, Statement};
 use crate::detectors::ConfigError;
-use alloy_primitives::Address;
-use cel::{Context, Env, Value};
-use cordon_model::execution::{Detail, Execution, ViewCall};
+use alloy_primitives::{Address, Bytes};
+use cordon_model::baseline::Baseline;
+use cordon_model::execution::{Execution, ViewCall};
+use cordon_model::finding::sign::{Counted, Sign};
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::protocol::Protocol;
-use lists::{ELEMENTS_MAX, LIST_MAX};
+use formula::Formula;
+use lists::LIST_MAX;
 use literals::Constant;
 use needs::{Index, Needs, Present};
-use records::{Facts, Scope};
+use records::Facts;
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use window::{Count, Excess, Window};
 
 /// Configuration of [`UserRules`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -81,46 +86,17 @@ struct Rule {
     title: String,
     explanation: String,
     score: Score,
-    expression: cel::IdedExpr,
-    constants: Vec<Constant>,
+    when: Formula,
     needs: Needs,
-    /// What it names of that which not every record tells, see [`is_known`]. Where it names several, the one that is
-    /// known least often.
-    beyond_calls: Option<&'static str>,
+    /// Where it speaks of several transactions.
+    window: Option<Window>,
 }
 
 impl Rule {
-    /// Whether the rule holds; words where that could not be found out.
-    fn holds(&self, env: &Arc<Env>, facts: &Facts<'_>) -> Result<bool, String> {
-        if let Some(list) = self.beyond_calls.filter(|list| !is_known(list, facts.detail())) {
-            return Err(format!("the record has no {list}"));
-        }
-        if let Some(reading) = facts.unanswered(&self.constants) {
-            return Err(format!("there is no answer to {reading}"));
-        }
-        facts.budget().renew();
-        let scope = Scope { facts, constants: &self.constants };
-        let mut context = Context::with_env(Arc::clone(env));
-        context.set_variable_resolver(&scope);
-        let found = context.resolve(&self.expression);
-        if facts.budget().is_spent() {
-            return Err(format!("it walks more than {ELEMENTS_MAX} elements"));
-        }
-        match found {
-            Ok(Value::Bool(holds)) => Ok(holds),
-            Ok(other) => Err(format!("it gives {}, expected a yes or no", other.type_of())),
-            Err(error) => Err(error.to_string()),
-        }
+    /// Every constant of its expressions.
+    fn constants(&self) -> impl Iterator<Item = &Constant> {
+        self.when.constants.iter().chain(self.window.iter().flat_map(Window::constants))
     }
-}
-
-/// The lists that not every record tells, those that are known least often first.
-const BEYOND_CALLS: [&str; 3] = ["reads", "logs", "changes"];
-
-/// Whether records of this detail hold such a list: an archived tree of calls has neither logs nor storage, and a node's
-/// traces do not say which slots were read.
-fn is_known(list: &str, detail: Detail) -> bool {
-    if list == "reads" { detail.knows_accesses() } else { detail.knows_logs() }
 }
 
 /// See the module.
@@ -130,6 +106,8 @@ pub struct UserRules {
     index: Index<Place>,
     /// Whether any rule has readings.
     asks: bool,
+    /// Whether any rule has a window.
+    counts: bool,
 }
 
 /// Which set, and which of its rules.
@@ -142,9 +120,10 @@ impl UserRules {
             needs.enumerate().map(|(rule, needs)| ((set, rule), needs)).collect::<Vec<_>>()
         };
         let index = Index::of(sets.iter().enumerate().flat_map(places));
-        let mut rules = sets.iter().flat_map(|set| &set.rules);
-        let asks = rules.any(|rule| rule.constants.iter().any(|constant| constant.reading().is_some()));
-        Self { sets, index, asks }
+        let rules = || sets.iter().flat_map(|set| &set.rules);
+        let asks = rules().any(|rule| rule.constants().any(|constant| constant.reading().is_some()));
+        let counts = rules().any(|rule| rule.window.is_some());
+        Self { sets, index, asks, counts }
     }
 
     /// The rules that might hold, each with its set.
@@ -162,8 +141,8 @@ impl UserRules {
 
     fn judged(&self, protocol: &Protocol, execution: &Execution) -> Vec<(&Rule, Result<bool, String>)> {
         let facts = Facts::new(protocol, execution);
-        let rules = self.worth_a_look(execution);
-        rules.map(|(set, rule)| (rule, rule.holds(&set.env, &facts))).collect()
+        let rules = self.worth_a_look(execution).filter(|(_, rule)| rule.window.is_none());
+        rules.map(|(set, rule)| (rule, rule.when.holds(&set.env, &facts))).collect()
     }
 }
 
@@ -176,7 +155,7 @@ impl Detector for UserRules {
         if !self.asks {
             return Vec::new();
         }
-        let constants = self.worth_a_look(execution).flat_map(|(_, rule)| &rule.constants);
+        let constants = self.worth_a_look(execution).flat_map(|(_, rule)| rule.constants());
         constants.filter_map(Constant::reading).map(|reading| reading.call.clone()).collect()
     }
 
@@ -194,26 +173,72 @@ impl Detector for UserRules {
         let mut opinion = Opinion { findings: Vec::new(), gaps: cut.into_iter().collect() };
         for (rule, holds) in self.judged(protocol, execution) {
             match holds {
-                Ok(true) => opinion.findings.push(finding(rule, protocol, execution)),
+                Ok(true) => {
+                    let (rule_id, title) = (rule.id.clone(), rule.title.clone());
+                    let explanation = rule.explanation.clone();
+                    let evidence = Evidence::Rule { rule: rule_id, title, explanation };
+                    opinion.findings.push(finding(rule, evidence, protocol, execution));
+                }
                 Ok(false) => {}
-                Err(why) => opinion.gaps.push(format!("rule '{}' could not be judged: {why}", rule.id)),
+                Err(why) => opinion.gaps.push(unjudged(rule, &why)),
             }
         }
         opinion
     }
+
+    fn compares(&self) -> bool {
+        self.counts
+    }
+
+    fn compare(&self, protocol: &Protocol, execution: &Execution, baseline: &Baseline) -> Comparison {
+        let mut comparison = Comparison::default();
+        if !self.counts {
+            return comparison;
+        }
+        let (facts, before) = (Facts::new(protocol, execution), baseline.tallies());
+        for (set, rule) in self.worth_a_look(execution) {
+            let Some(window) = &rule.window else { continue };
+            let count = match rule.when.holds(&set.env, &facts) {
+                Ok(false) => continue,
+                Ok(true) => window.count(&set.env, &facts),
+                Err(why) => Err(why),
+            };
+            let count = match count {
+                Ok(count) => count,
+                Err(why) => {
+                    comparison.gaps.push(unjudged(rule, &why));
+                    continue;
+                }
+            };
+            if !before.has_room(count.tally.key) {
+                comparison.gaps.push(unjudged(rule, "nothing more can be counted for the protocol"));
+            }
+            if let Some(excess) = window.exceeded(&count, before, execution.timestamp_s) {
+                let evidence = Evidence::Sign(Sign::Counted(rule.counted(&count, excess)));
+                comparison.findings.push(finding(rule, evidence, protocol, execution));
+            }
+            comparison.tallies.push(count.tally);
+        }
+        comparison
+    }
 }
 
-fn finding(rule: &Rule, protocol: &Protocol, execution: &Execution) -> Finding {
-    let statement = Statement {
-        class: AttackClass::UserRule,
-        contract: concerned(protocol, execution),
-        score: rule.score,
-        evidence: Evidence::Rule {
-            rule: rule.id.clone(),
-            title: rule.title.clone(),
-            explanation: rule.explanation.clone(),
-        },
-    };
+impl Rule {
+    fn counted(&self, count: &Count, excess: Excess) -> Counted {
+        let Excess { total, limit, window_s } = excess;
+        let (rule, title) = (self.id.clone(), self.title.clone());
+        let by = (!count.by.is_empty()).then(|| Bytes::copy_from_slice(&count.by));
+        Counted { rule, title, explanation: self.explanation.clone(), by, window_s, total, limit }
+    }
+}
+
+fn unjudged(rule: &Rule, why: &str) -> String {
+    format!("rule '{}' could not be judged: {why}", rule.id)
+}
+
+fn finding(rule: &Rule, evidence: Evidence, protocol: &Protocol, execution: &Execution) -> Finding {
+    let (class, contract) = (AttackClass::UserRule, concerned(protocol, execution));
+    let statement = Statement { class, contract, score: rule.score, evidence };
     // Each rule has findings of its own; of all of them together one detector speaks.
     let finding = statement.by(&format!("rules/{}", rule.id), protocol, execution);
     Finding { detector: "rules".to_owned(), ..finding }

@@ -5,6 +5,7 @@
 //! written and is wrong.
 
 use super::records::KINDS;
+use super::window::{Count, Window};
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use cordon_model::block::Transaction;
 use cordon_model::execution::{
@@ -12,6 +13,7 @@ use cordon_model::execution::{
     ViewCall, ViewReading,
 };
 use cordon_model::protocol::{ProtectedContract, Protocol};
+use cordon_model::tally::{Tallies, Tally};
 use cordon_model::units::{Asset, BlockRef, ChainId, ProtocolId, TxRef};
 use serde::Deserialize;
 
@@ -19,6 +21,9 @@ use serde::Deserialize;
 const CONTRACT: &str = "0xc0";
 /// The sender, where a test names none.
 const SENDER: &str = "0xaa";
+
+/// When a test takes place, late enough for any window before it.
+const TIMESTAMP_S: u64 = 1_700_000_000;
 
 /// One test of a rule.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -46,6 +51,30 @@ pub(super) struct Case {
     created: Vec<String>,
     #[serde(default)]
     views: Vec<CaseView>,
+    /// What the rule's window counted before.
+    #[serde(default)]
+    earlier: Vec<CaseEarlier>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseEarlier {
+    seconds_ago: u64,
+    /// How many transactions.
+    #[serde(default = "once")]
+    times: u32,
+    /// What each of them added to a sum; one.
+    amount: Option<String>,
+    /// What each of them was, where different ones are counted; that of the test.
+    value: Option<String>,
+    /// How many different ones instead, none of them that of the test.
+    different: Option<u32>,
+    /// Whose window; that of the test.
+    by: Option<String>,
+}
+
+fn once() -> u32 {
+    1
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -154,6 +183,12 @@ fn address(text: &str) -> Result<Address, String> {
     Ok(Address::from_word(found))
 }
 
+/// Bytes as a rule sees them: an address, where it fits into one.
+fn octets(text: &str) -> Result<Vec<u8>, String> {
+    let word = word(text)?;
+    Ok(address(text).map_or_else(|_| word.to_vec(), |address| address.to_vec()))
+}
+
 fn words(texts: &[String]) -> Result<Vec<u8>, String> {
     let words = texts.iter().map(|text| word(text)).collect::<Result<Vec<_>, _>>()?;
     Ok(words.iter().flat_map(|word| word.0).collect())
@@ -195,7 +230,7 @@ impl Case {
             gas_used: self.tx.gas_used.unwrap_or(100_000),
             frames: self.calls.iter().enumerate().map(frame).collect::<Result<_, _>>()?,
             logs: self.logs.iter().map(|log| log.build(contract)).collect::<Result<_, _>>()?,
-            ..Execution::bare(tx, 1, transaction)
+            ..Execution::bare(tx, TIMESTAMP_S, transaction)
         };
         for moved in &self.transfers {
             execution.transfers.push(moved.build(sender, contract)?);
@@ -219,6 +254,28 @@ impl Case {
             execution.views.push(view.build(contract)?);
         }
         Ok((protocol(&contracts), execution))
+    }
+
+    /// What the window of a rule counted before the test.
+    pub(super) fn earlier(&self, window: &Window, count: &Count, now_s: u64) -> Result<Tallies, String> {
+        let mut earlier: Vec<&CaseEarlier> = self.earlier.iter().collect();
+        earlier.sort_by_key(|past| std::cmp::Reverse(past.seconds_ago));
+        let mut tallies = Tallies::default();
+        for (number, past) in (0u64..).zip(earlier) {
+            let by = past.by.as_deref().map(octets).transpose()?;
+            let key = window.key(by.as_deref().unwrap_or(&count.by));
+            let amount = past.amount.as_deref().map_or(Ok(U256::ONE), self::number)?;
+            let values = match past.different {
+                Some(different) => (1..=different).map(|one| keccak256(one.to_be_bytes())).collect(),
+                None => vec![past.value.as_deref().map_or(Ok(count.tally.value), word)?],
+            };
+            let amount = amount.saturating_mul(U256::from(past.times));
+            let one = |value| Tally { key, value, amount, ..count.tally };
+            let counted: Vec<Tally> = values.into_iter().map(one).collect();
+            let block = BlockRef { number, hash: B256::ZERO };
+            tallies.count(block, now_s.saturating_sub(past.seconds_ago), &counted);
+        }
+        Ok(tallies)
     }
 
     /// One of everything, for a rule to be tried on at load.

@@ -2,16 +2,16 @@
 //!
 //! In: text. Out: a [`RuleSet`], or every error of the file. Must never: keep a rule whose own tests fail.
 
+use super::Rule;
 use super::cases::Case;
-use super::fault::{Mistake, RuleError, Start, caret};
+use super::fault::RuleError;
+use super::formula::Formula;
 use super::functions::environment;
 use super::literals::Constant;
-use super::needs::Needs;
 use super::records::Facts;
-use super::{BEYOND_CALLS, Rule, literals, shortcuts, types};
+use super::window::RawWindow;
 use alloy_primitives::keccak256;
-use cel::common::ast::IdedExpr;
-use cel::{Env, Program};
+use cel::Env;
 use cordon_model::finding::Score;
 use cordon_model::log::RuleFile;
 use serde::Deserialize;
@@ -22,16 +22,6 @@ use toml::Spanned;
 
 /// Most bytes of a rule file. A thousand rules with their tests are well below.
 pub const RULE_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
-
-/// Most characters of an expression: five screens of text.
-const EXPRESSION_CHARS_MAX: usize = 4_096;
-
-/// Most brackets in one another. Rules of people have six.
-const BRACKETS_MAX: usize = 24;
-
-/// Most operators and dots, `&&` and `||` apart. The parser goes down once for each of a chain; this many are known to
-/// fit into the smallest stack that a thread of Cordon has (2 MiB), by the test of hostile expressions.
-const LINKS_MAX: usize = 400;
 
 /// Most rules of a file, ten times the largest library.
 const RULES_MAX: usize = 2_000;
@@ -78,6 +68,7 @@ struct RawRule {
     class: String,
     score: u16,
     when: Spanned<String>,
+    window: Option<RawWindow>,
     explain: Option<String>,
     #[serde(default)]
     test: Vec<Case>,
@@ -136,28 +127,28 @@ impl RuleSet {
 impl RawRule {
     fn ready(self, env: &Arc<Env>, file: &str) -> Result<Rule, String> {
         self.check_words()?;
-        let start = Start::of(file, self.when.span());
-        let program = parse(env, self.when.get_ref(), start)?;
-        let mut expression: IdedExpr = program.expression().clone();
-        let shown = |mistake: Mistake| mistake.shown(&program, start);
-        let constants = literals::lift(&mut expression).map_err(shown)?;
-        types::check(&expression, &constants).map_err(shown)?;
-        let needs = Needs::of(&expression, &constants);
-        shortcuts::take(&mut expression);
+        let (when, needs) = Formula::when(env, file, &self.when)?;
+        let window =
+            self.window.map(|raw| raw.ready((env, file), (&self.id, self.when.get_ref()))).transpose()?;
         let rule = Rule {
             explanation: self.explain.unwrap_or_else(|| self.title.clone()),
             id: self.id,
             title: self.title,
             score: Score(self.score),
             needs,
-            beyond_calls: BEYOND_CALLS.into_iter().find(|list| program.references().has_variable(list)),
-            expression,
-            constants,
+            when,
+            window,
         };
         let (protocol, mut execution) = Case::sample().build()?;
-        let readings = rule.constants.iter().filter_map(Constant::reading);
+        let readings = rule.constants().filter_map(Constant::reading);
         execution.views.extend(readings.map(|reading| reading.sample()));
-        let tried = rule.holds(env, &Facts::new(&protocol, &execution));
+        let facts = Facts::new(&protocol, &execution);
+        // What a window counts need be there only where the condition holds.
+        let counted = |holds| match rule.window.as_ref().filter(|_| holds) {
+            Some(window) => window.count(env, &facts).map(|_| ()),
+            None => Ok(()),
+        };
+        let tried = rule.when.holds(env, &facts).and_then(counted);
         tried.map_err(|why| format!("on the sample transaction: {why}"))?;
         for case in &self.test {
             run(&rule, env, case)?;
@@ -186,57 +177,21 @@ impl RawRule {
     }
 }
 
-/// Parses an expression of bounded length and depth.
-fn parse(env: &Env, text: &str, start: Start) -> Result<Program, String> {
-    let length = text.chars().count();
-    if length > EXPRESSION_CHARS_MAX {
-        return Err(format!("when: {length} characters, expected at most {EXPRESSION_CHARS_MAX}"));
-    }
-    bounded(text)?;
-    env.compile(text).map_err(|errors| {
-        let Some(first) = errors.errors.first() else { return "when: not an expression".to_owned() };
-        let line_number = usize::try_from(first.pos.0).unwrap_or(1).saturating_sub(1);
-        let column = usize::try_from(first.pos.1).unwrap_or(0).saturating_sub(1);
-        let line = text.lines().nth(line_number).unwrap_or("");
-        caret(start, (line_number, column), line, &first.msg)
-    })
-}
-
-/// Refuses what would take the parser deeper than the stack: it goes down once for every bracket, and once for every
-/// link of a chain such as `a.b.c` or `1 + 1 + 1`. Counted are characters outside of texts.
-fn bounded(text: &str) -> Result<(), String> {
-    let (mut depth, mut links, mut quote, mut escaped) = (0usize, 0usize, None, false);
-    for (place, letter) in text.chars().enumerate() {
-        match (quote, letter) {
-            (Some(_), _) if escaped => escaped = false,
-            (Some(_), '\\') => escaped = true,
-            (Some(open), _) if open == letter => quote = None,
-            (Some(_), _) => {}
-            (None, '\'' | '"') => quote = Some(letter),
-            (None, '(' | '[' | '{') => depth = depth.saturating_add(1),
-            (None, ')' | ']' | '}') => depth = depth.saturating_sub(1),
-            (None, '.' | '+' | '-' | '*' | '/' | '%' | '!' | '?' | '<' | '>' | '=') => {
-                links = links.saturating_add(1);
-            }
-            (None, _) => {}
-        }
-        let at = place.saturating_add(1);
-        if depth > BRACKETS_MAX {
-            return Err(format!("when: more than {BRACKETS_MAX} brackets in one another, at character {at}"));
-        }
-        if links > LINKS_MAX {
-            return Err(format!("when: more than {LINKS_MAX} operators and dots, at character {at}"));
-        }
-    }
-    Ok(())
-}
-
 /// Runs one test, by the whole way that a transaction goes.
 fn run(rule: &Rule, env: &Arc<Env>, case: &Case) -> Result<(), String> {
     let named = |what: String| format!("test '{}': {what}", case.name);
     let (protocol, execution) = case.build().map_err(named)?;
-    let holds = rule.needs.are_met(&super::Present::of(&execution))
-        && rule.holds(env, &Facts::new(&protocol, &execution)).map_err(named)?;
+    let facts = Facts::new(&protocol, &execution);
+    let mut holds =
+        rule.needs.are_met(&super::Present::of(&execution)) && rule.when.holds(env, &facts).map_err(named)?;
+    match &rule.window {
+        Some(window) if holds => {
+            let count = window.count(env, &facts).map_err(named)?;
+            let earlier = case.earlier(window, &count, execution.timestamp_s).map_err(named)?;
+            holds = window.exceeded(&count, &earlier, execution.timestamp_s).is_some();
+        }
+        Some(_) | None => {}
+    }
     if holds == case.expect {
         return Ok(());
     }

@@ -7,7 +7,7 @@ use super::decoded::Schema;
 use super::types::Type;
 use super::values::{Amount, Octets, Signed, natural};
 use alloy_primitives::{Address, B256, U256};
-use cel::common::types::{CelInt, CelList, CelNull, CelString, DYN_TYPE};
+use cel::common::types::{CelBytes, CelInt, CelList, CelNull, CelString, DYN_TYPE};
 use cel::common::value::{CowVal, Val};
 use cel::{Env, ExecutionError};
 
@@ -50,6 +50,9 @@ pub(super) static FUNCTIONS: &[Signature] = &[
 /// `args(call, signature)[place]` in one step, which decodes one argument and not all; see [`super::shortcuts`].
 pub(super) const PART: &str = "@part";
 
+/// What an expression gives, as bytes of CEL: an amount as a word, hex as it is, null as nothing.
+pub(super) const BYTES: &str = "@bytes";
+
 /// CEL with these functions.
 ///
 /// # Errors
@@ -61,6 +64,7 @@ pub(super) fn environment() -> Result<Env, cel::DeclarationError> {
         env.add_overload(function.name, function.name, parameters, function.run)?;
     }
     env.add_overload(PART, PART, vec![DYN_TYPE, DYN_TYPE, DYN_TYPE], part)?;
+    env.add_overload(BYTES, BYTES, vec![DYN_TYPE], bytes)?;
     env.add_overload("size", "size_hex", vec![<Octets as Val>::cel_type().to_owned()], size)?;
     Ok(env)
 }
@@ -151,6 +155,17 @@ fn part<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {
     let place = natural(place.as_ref()).and_then(|place| usize::try_from(place).ok());
     let wanted = Schema { place: Some(place.unwrap_or(usize::MAX)), ..schema.clone() };
     record.get(&wanted).map(|found| CowVal::Owned(found.into_owned()))
+}
+
+fn bytes<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {
+    let bytes = args.first().and_then(|value| {
+        if let Some(octets) = value.downcast_ref::<Octets>() {
+            return Some(octets.as_slice().to_vec());
+        }
+        let word = || natural(value.as_ref()).map(|number| number.to_be_bytes::<32>().to_vec());
+        word().or_else(|| value.downcast_ref::<CelNull>().map(|_| Vec::new()))
+    });
+    bytes.map(|bytes| CowVal::owned(CelBytes::from(bytes))).ok_or_else(|| wrong("a window", &args))
 }
 
 /// How far a signed number is from zero.

@@ -319,7 +319,7 @@ fn whether_a_contract_is_protected_is_the_same_by_list_and_by_look_up() {
 fn every_field_that_the_checker_knows_has_a_value() {
     let (protocol, execution) = cases::Case::sample().build().unwrap();
     let facts = Facts::new(&protocol, &execution);
-    let scope = Scope { facts: &facts, constants: &[] };
+    let scope = super::records::Scope { facts: &facts, constants: &[] };
     for (variable, record) in [
         ("tx", Record::Tx),
         ("block", Record::Block),

@@ -236,13 +236,44 @@ impl Type {
     }
 }
 
-/// Checks that the expression is a yes or no whose parts fit together.
-pub(super) fn check(expression: &IdedExpr, constants: &[Constant]) -> Result<(), Mistake> {
+/// What an expression has to give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    YesNo,
+    /// An amount, or a number.
+    Number,
+    Hex,
+}
+
+impl Wanted {
+    pub(super) fn shown(self) -> &'static str {
+        match self {
+            Self::YesNo => "a yes or no",
+            Self::Number => "an amount or a number",
+            Self::Hex => "hex",
+        }
+    }
+
+    fn takes(self, found: Type) -> bool {
+        match self {
+            Self::YesNo => found.is(Type::BOOL),
+            Self::Number => found.is(Type::AMOUNT) || found.is(Type::INT),
+            Self::Hex => found.is(Type::HEX),
+        }
+    }
+}
+
+/// Checks that the expression gives what is wanted, and that its parts fit together.
+pub(super) fn check(expression: &IdedExpr, constants: &[Constant], wanted: Wanted) -> Result<(), Mistake> {
     let found = Checker { constants, locals: Vec::new(), loops: 0 }.infer(expression)?;
-    if found.is(Type::BOOL) {
+    if wanted.takes(found) {
         return Ok(());
     }
-    Err(Mistake::at(expression.id, format!("the rule gives {}, expected a yes or no", found.shown())))
+    let what = match wanted {
+        Wanted::YesNo => "the rule gives",
+        Wanted::Number | Wanted::Hex => "this gives",
+    };
+    Err(Mistake::at(expression.id, format!("{what} {}, expected {}", found.shown(), wanted.shown())))
 }
 
 struct Checker<'c> {
