@@ -7,20 +7,20 @@
 //! | what left within the window | score |
 //! |---|---|
 //! | `times_min` times the most that ever did, and `share_min_bps` of what the protocol held of the asset when it began | 600 |
-//! | the same, the balance not being known | 300 |
+//! | the same, the balance not being known | 200 |
 //!
 //! What left within the last hour is compared with the most that ever left within an hour of the clock that is *over*, counting
 //! ordinary transactions only. So a drain by many small transactions adds up, and does not raise the limit while it climbs.
 //!
 //! Source: outflow caps and circuit breakers (the draft ERC-7265 measures net flow within a period against what was held); over 27
 //! exploits caps on tokens going out caught 17 at 0.4 % false alarms (Trace2Inv, FSE 2024), and Ronin, Harmony and Nomad are seen
-//! by hardly anything else. Limits: a protocol that winds down, migrates, or lives from one large user looks the same; coins need the
-//! balance from elsewhere (there is no view of them), so that they have no share; a drain slower than the windows is ordinary use.
+//! by hardly anything else. Limits: a protocol that winds down, migrates, or lives from one large user looks the same; balances of coins are known
+//! where Multicall3 stands; a drain slower than the windows is ordinary use.
 
 use crate::detector::{Comparison, Detector, Statement};
 use crate::detectors::ConfigError;
 use crate::valuation::balance_of;
-use alloy_primitives::{Address, B256, U256, keccak256};
+use alloy_primitives::{Address, B256, U256, address, keccak256};
 use cordon_model::baseline::{Aspect, Baseline, Measure};
 use cordon_model::execution::{Execution, ViewCall};
 use cordon_model::finding::sign::{Outflow, Sign};
@@ -34,8 +34,14 @@ use std::collections::BTreeMap;
 /// Opens an incident alone, as the default policy has it.
 const ALARM: Score = Score(600);
 
-/// Counts together with another detector.
-const JOINT: Score = Score(300);
+/// Below what counts together with another detector: of one transaction the learned baseline says the same.
+const UNSURE: Score = Score(200);
+
+/// Multicall3, which stands at this address on most chains and tells balances of coins; where it does not, they are not known.
+const MULTICALL3: Address = address!("0xca11bde05977b3631167028862be2a173976ca11");
+
+/// `getEthBalance(address)` of Multicall3.
+const GET_ETH_BALANCE: [u8; 4] = [0x4d, 0x23, 0x01, 0xcc];
 
 /// Windows that are over, and in which anything left, after which the most of them says something: the next one is the largest by chance
 /// once in 31, and has to be the largest by far. A limit by the hour is known after about a day, one by the day after a month.
@@ -159,7 +165,7 @@ impl OutflowRate {
         }
         match share {
             Some(true) => Some(ALARM),
-            None => Some(JOINT),
+            None => Some(UNSURE),
             Some(false) => None,
         }
     }
@@ -206,7 +212,7 @@ impl Flow {
     fn balances(&self, asset: Asset) -> Vec<ViewCall> {
         match asset {
             Asset::Token(token) => self.left.iter().map(|holder| balance_of(token, *holder)).collect(),
-            Asset::Native => Vec::new(),
+            Asset::Native => self.left.iter().map(|holder| coins_of(*holder)).collect(),
         }
     }
 
@@ -219,6 +225,11 @@ impl Flow {
         let after = |call: &ViewCall| Some(execution.view(call)?.words()?.1);
         calls.iter().try_fold(U256::ZERO, |sum, call| Some(sum.saturating_add(after(call)?)))
     }
+}
+
+fn coins_of(holder: Address) -> ViewCall {
+    let input = [&GET_ETH_BALANCE[..], holder.into_word().as_slice()].concat();
+    ViewCall { target: MULTICALL3, input: input.into() }
 }
 
 /// Flows by asset. The protocol's own shares are left out: that they are issued and handed out is its business.

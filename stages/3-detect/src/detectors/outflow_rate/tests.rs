@@ -106,11 +106,29 @@ fn what_came_in_is_taken_off() {
 }
 
 #[test]
-fn without_the_balance_it_counts_with_another_detector_only() {
+fn without_the_balance_it_wakes_nobody() {
     let mut past = Past::of(200);
     let mut script = World::new().script();
     script.transfer(USD, LENDING_VAULT, CONTROLLER, wad(100_000));
-    assert_eq!(past.see(600, script, false), [JOINT]);
+    assert_eq!(past.see(600, script, false), [UNSURE]);
+}
+
+#[test]
+fn balances_of_coins_are_asked_of_multicall() {
+    let mut execution = World::new().script().finish(&[]);
+    execution.transfers = vec![cordon_model::execution::Transfer {
+        seq: 1,
+        frame: 0,
+        asset: Asset::Native,
+        from: LENDING_VAULT,
+        to: BOB,
+        amount_raw: wad(1),
+    }];
+    let detector = OutflowRateConfig::default().build().unwrap();
+    let [call] = &detector.views(&World::protocol(), &execution)[..] else { panic!("one contract paid") };
+    assert_eq!(call.target, MULTICALL3);
+    assert_eq!(call.input[..4], keccak256("getEthBalance(address)")[..4]);
+    assert_eq!(call.input[4..], argument(LENDING_VAULT));
 }
 
 #[test]
