@@ -38,6 +38,38 @@ pub enum Aspect {
     OutflowRate,
     /// In how many such times any of it did.
     OutflowTimes,
+    /// How many transactions used a function, or whatever else an invariant speaks of.
+    Uses,
+    /// At which of these uses the most of something was last exceeded.
+    Since,
+    /// How many different callers a function had, up to where it counts as open to everybody.
+    Callers,
+    /// A caller of such a function.
+    Caller,
+    /// A function was called by a contract.
+    CalledByContract,
+    /// How often a contract was entered in one transaction.
+    Entries,
+    /// A contract was entered while an earlier entry was not over.
+    Nested,
+    /// How much gas a function used.
+    Gas,
+    /// A word of a function's arguments that may be an amount.
+    Argument,
+    /// How many coins a function was given.
+    CallValue,
+    /// How much of an asset a function paid out.
+    PaidOut,
+    /// How much of an asset a function took in.
+    TakenIn,
+    /// A function paid out and took nothing in.
+    PaidForNothing,
+    /// The price of a share in an asset, with 18 decimals.
+    SharePrice,
+    /// How far that fell below its highest, in basis points.
+    SharePriceFall,
+    /// How far that rose above its highest at once, in basis points.
+    SharePriceRise,
 }
 
 impl fmt::Display for Aspect {
@@ -51,6 +83,22 @@ impl fmt::Display for Aspect {
             Self::Outflow => "outflow of one asset",
             Self::OutflowRate => "outflow of one asset within a time",
             Self::OutflowTimes => "times with such an outflow",
+            Self::Uses => "uses",
+            Self::Since => "use at which a limit was last exceeded",
+            Self::Callers => "number of callers",
+            Self::Caller => "caller",
+            Self::CalledByContract => "called by a contract",
+            Self::Entries => "entries in one transaction",
+            Self::Nested => "entered while entered",
+            Self::Gas => "gas used",
+            Self::Argument => "argument",
+            Self::CallValue => "coins sent along",
+            Self::PaidOut => "amount paid out",
+            Self::TakenIn => "amount taken in",
+            Self::PaidForNothing => "paid out for nothing",
+            Self::SharePrice => "price of a share",
+            Self::SharePriceFall => "fall of the price of a share in basis points",
+            Self::SharePriceRise => "rise of the price of a share in basis points",
         })
     }
 }

@@ -3,10 +3,14 @@
 //! In: nothing but values. Out: [`Sign`], which is a sentence for people and figures for whoever reads the record. A new kind is one
 //! file, one variant and one line of words here; no later room asks which it is. Must never: be what an amount is paid by.
 
+mod broken;
 mod counted;
+mod first_actor;
 mod outflow;
 
+pub use broken::{Broken, BrokenInvariant};
 pub use counted::Counted;
+pub use first_actor::FirstActor;
 pub use outflow::Outflow;
 
 use serde::{Deserialize, Serialize};
@@ -16,8 +20,12 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sign {
+    /// What held in all ordinary use does not hold.
+    Broken(Broken),
     /// A rule of the operator counted more than it allows within a time.
     Counted(Counted),
+    /// Somebody new called a function that few ever called.
+    FirstActor(FirstActor),
     /// More of an asset left within a time than ever before.
     Outflow(Outflow),
 }
@@ -25,7 +33,9 @@ pub enum Sign {
 impl fmt::Display for Sign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Broken(sign) => sign.fmt(f),
             Self::Counted(sign) => sign.fmt(f),
+            Self::FirstActor(sign) => sign.fmt(f),
             Self::Outflow(sign) => sign.fmt(f),
         }
     }

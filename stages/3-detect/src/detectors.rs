@@ -5,6 +5,7 @@
 //! worse than a refusal to start.
 
 pub mod allowance_drain;
+pub mod first_actor;
 pub mod flash_loan;
 pub mod fresh_caller;
 pub mod outflow_rate;
@@ -18,8 +19,10 @@ pub mod value_loss;
 
 use crate::baseline::BaselineConfig;
 use crate::detector::Detector;
+use crate::invariants::InvariantsConfig;
 use crate::rules::RulesConfig;
 use allowance_drain::AllowanceDrainConfig;
+use first_actor::FirstActorConfig;
 use flash_loan::FlashLoanConfig;
 use fresh_caller::FreshCallerConfig;
 use outflow_rate::OutflowRateConfig;
@@ -50,6 +53,10 @@ pub enum DetectorConfig {
     FreshCaller(FreshCallerConfig),
     /// The sender's side ended richer at the expense of others.
     Profit(ProfitConfig),
+    /// What always held does not hold.
+    Invariants(InvariantsConfig),
+    /// Somebody new called what few ever called.
+    FirstActor(FirstActorConfig),
     /// More left within a time than ever before.
     OutflowRate(OutflowRateConfig),
     /// The protocol was used as never before.
@@ -76,6 +83,8 @@ impl DetectorConfig {
             Self::RepeatedCalls(RepeatedCallsConfig::default()),
             Self::FreshCaller(FreshCallerConfig::default()),
             Self::Profit(ProfitConfig::default()),
+            Self::Invariants(InvariantsConfig::default()),
+            Self::FirstActor(FirstActorConfig::default()),
             Self::OutflowRate(OutflowRateConfig::default()),
             Self::Baseline(BaselineConfig::default()),
             Self::AllowanceDrain(AllowanceDrainConfig::default()),
@@ -97,6 +106,8 @@ impl DetectorConfig {
             Self::RepeatedCalls(config) => Box::new(config.build()?),
             Self::FreshCaller(config) => Box::new(config.build()),
             Self::Profit(config) => Box::new(config.build()?),
+            Self::Invariants(config) => Box::new(config.build()?),
+            Self::FirstActor(config) => Box::new(config.build()),
             Self::OutflowRate(config) => Box::new(config.build()?),
             Self::Baseline(config) => Box::new(config.build()?),
             Self::AllowanceDrain(config) => Box::new(config.build()),

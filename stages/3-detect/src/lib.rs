@@ -12,6 +12,8 @@ mod anyone;
 pub mod baseline;
 mod detector;
 pub mod detectors;
+mod entry;
+pub mod invariants;
 pub mod members;
 pub mod network;
 mod ordinary;
