@@ -3,9 +3,13 @@
 //! In: nothing but values. Out: [`Sign`], which is a sentence for people and figures for whoever reads the record. A new kind is one
 //! file, one variant and one line of words here; no later room asks which it is. Must never: be what an amount is paid by.
 
+mod donation;
 mod outflow;
+mod wrong_price;
 
+pub use donation::{Donation, DonationEffect};
 pub use outflow::Outflow;
+pub use wrong_price::{PriceFault, WrongPrice};
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -16,12 +20,18 @@ use std::fmt;
 pub enum Sign {
     /// More of an asset left within a time than ever before.
     Outflow(Outflow),
+    /// A contract that issues shares was given assets, or took some, without issuing any.
+    Donation(Donation),
+    /// A protected contract went by a price that does not hold.
+    WrongPrice(WrongPrice),
 }
 
 impl fmt::Display for Sign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Outflow(sign) => sign.fmt(f),
+            Self::Donation(sign) => sign.fmt(f),
+            Self::WrongPrice(sign) => sign.fmt(f),
         }
     }
 }

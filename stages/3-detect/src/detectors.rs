@@ -5,8 +5,10 @@
 //! worse than a refusal to start.
 
 pub mod allowance_drain;
+pub mod donation;
 pub mod flash_loan;
 pub mod fresh_caller;
+pub mod oracle;
 pub mod price_manipulation;
 pub mod privilege;
 pub mod profit;
@@ -19,8 +21,10 @@ use crate::baseline::BaselineConfig;
 use crate::detector::Detector;
 use crate::rules::RulesConfig;
 use allowance_drain::AllowanceDrainConfig;
+use donation::DonationConfig;
 use flash_loan::FlashLoanConfig;
 use fresh_caller::FreshCallerConfig;
+use oracle::OracleConfig;
 use price_manipulation::PriceManipulationConfig;
 use privilege::PrivilegeConfig;
 use profit::ProfitConfig;
@@ -56,6 +60,10 @@ pub enum DetectorConfig {
     PriceManipulation(PriceManipulationConfig),
     /// Rights over a protected contract changed.
     Privilege(PrivilegeConfig),
+    /// A contract that issues shares was given assets, or took some, without issuing any.
+    Donation(DonationConfig),
+    /// Value moved at a price that does not hold.
+    Oracle(OracleConfig),
     /// A rule of the operator holds.
     Rules(RulesConfig),
 }
@@ -76,6 +84,8 @@ impl DetectorConfig {
             Self::AllowanceDrain(AllowanceDrainConfig::default()),
             Self::Privilege(PrivilegeConfig::default()),
             Self::PriceManipulation(PriceManipulationConfig::default()),
+            Self::Donation(DonationConfig::default()),
+            Self::Oracle(OracleConfig::default()),
         ]
     }
 
@@ -96,6 +106,8 @@ impl DetectorConfig {
             Self::AllowanceDrain(config) => Box::new(config.build()),
             Self::PriceManipulation(config) => Box::new(config.build()),
             Self::Privilege(config) => Box::new(config.build()),
+            Self::Donation(config) => Box::new(config.build()?),
+            Self::Oracle(config) => Box::new(config.build()?),
             Self::Rules(config) => Box::new(config.build()?),
         })
     }
