@@ -184,6 +184,10 @@ impl Oracle {
 
     fn late(&self, round: Round, promised_s: Option<u64>, now_s: u64) -> Option<(Score, PriceFault)> {
         let Round { updated_at_s, is_carried_over } = round;
+        if now_s == 0 {
+            // A recording that does not say when it was: nothing is old or new.
+            return is_carried_over.then_some((SCORE_STALE, PriceFault::CarriedOver));
+        }
         if updated_at_s > now_s {
             return Some((
                 SCORE_WEAK,

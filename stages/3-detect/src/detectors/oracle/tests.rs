@@ -127,6 +127,8 @@ fn age_is_weak_and_the_future_stronger() {
     assert_eq!(at(0), [], "an adapter without a time");
     assert_eq!(at(NOW_S), []);
     assert_eq!(at(NOW_S + 1), [(300, PriceFault::FromFuture { ahead_s: 1 })]);
+    let undated = Execution { timestamp_s: 0, ..loan(&[(FEED, round(500, NOW_S))]) };
+    assert_eq!(faults(&undated), [], "a recording without a time");
     let carried = [number(7), number(500), number(1), I256::try_from(NOW_S).unwrap(), number(6)];
     assert_eq!(faults(&loan(&[(FEED, words(&carried))])), [(200, PriceFault::CarriedOver)]);
 }
