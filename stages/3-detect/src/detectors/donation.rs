@@ -73,9 +73,9 @@ const GIFT_PART_MAX: u64 = 10;
 /// Units of shares above which a deposit that gets none is dust: less than this part of everything deposited.
 const DUST_SHARES: u64 = 10_000;
 
-/// Share contracts of one transaction that are looked at, each costing a pass over it. The batch deposits of aggregators
-/// touch about ten.
-const CONTRACTS_MAX: usize = 32;
+/// Contracts of one transaction that are looked at, each costing a pass over it; those that issue shares come first. The
+/// batch deposits of aggregators touch about ten; whoever gives dust to more to hide one is named by a gap.
+const CONTRACTS_MAX: usize = 128;
 
 /// Functions by which others ask what a share is worth: ERC-4626, Yearn, Curve, Compound, Balancer's rate providers.
 const RATE_QUESTIONS: [(&str, Selector); 10] = [
@@ -141,7 +141,8 @@ impl Detector for Donation {
 
     fn views(&self, protocol: &Protocol, execution: &Execution) -> Vec<ViewCall> {
         let side = SendersSide::of(protocol, execution);
-        candidates(protocol, &side, execution).into_iter().map(total_supply).collect()
+        let candidates = candidates(protocol, &side, execution);
+        candidates.into_iter().take(CONTRACTS_MAX).map(total_supply).collect()
     }
 
     fn inspect(&self, protocol: &Protocol, execution: &Execution) -> Vec<Finding> {
@@ -169,23 +170,35 @@ impl Detector for Donation {
             let statement = Statement { class: AttackClass::RateManipulation, contract, score, evidence };
             Some(statement.by(self.name(), protocol, execution))
         };
-        contracts.into_iter().filter_map(judge).collect()
+        contracts.into_iter().take(CONTRACTS_MAX).filter_map(judge).collect()
     }
 
     fn gaps(&self, protocol: &Protocol, execution: &Execution) -> Vec<String> {
         let side = SendersSide::of(protocol, execution);
-        let is_cut = execution.truncated && !candidates(protocol, &side, execution).is_empty();
-        let what = "the record of the transaction was cut; what a gift was for may be missing".to_owned();
-        is_cut.then_some(what).into_iter().collect()
+        let count = candidates(protocol, &side, execution).len();
+        let mut gaps = Vec::new();
+        if execution.truncated && count > 0 {
+            gaps.push("the record of the transaction was cut; what a gift was for may be missing".to_owned());
+        }
+        if count > CONTRACTS_MAX {
+            gaps.push(format!("{count} contracts were given something, {CONTRACTS_MAX} are looked at"));
+        }
+        gaps
     }
 }
 
-/// Protected contracts that were given something, or issued no shares for something, by address.
+/// Protected contracts that were given something, or issued no shares for something: those first whose shares moved, then
+/// by address.
 fn candidates(protocol: &Protocol, side: &SendersSide, execution: &Execution) -> Vec<Address> {
     let given = gifts(side, execution).map(|gift| gift.to);
     let all: BTreeSet<Address> = given.chain(refused_shares(execution)).collect();
     let theirs = all.into_iter().filter(|contract| protocol.protects(*contract) && !side.has(*contract));
-    theirs.take(CONTRACTS_MAX).collect()
+    let mut candidates: Vec<Address> = theirs.collect();
+    if candidates.len() > 1 {
+        let issuers: BTreeSet<Address> = issuers(execution).collect();
+        candidates.sort_by_key(|contract| !issuers.contains(contract));
+    }
+    candidates
 }
 
 /// What a ledger has to say.

@@ -187,7 +187,8 @@ struct Scene<'a> {
     calls: Calls<'a>,
     pairs: Pairs,
     uses: Uses,
-    side: SendersSide,
+    /// Where anything was entered again.
+    side: Option<SendersSide>,
 }
 
 impl<'a> Scene<'a> {
@@ -197,7 +198,8 @@ impl<'a> Scene<'a> {
         // Few transactions enter anything again; only theirs are sorted.
         let uses =
             if pairs.found.is_empty() { Uses::default() } else { Uses::of(&calls, &pairs.found, execution) };
-        Self { execution, calls, pairs, uses, side: SendersSide::of(protocol, execution) }
+        let side = (!pairs.found.is_empty()).then(|| SendersSide::of(protocol, execution));
+        Self { execution, calls, pairs, uses, side }
     }
 
     fn gaps(&self) -> Vec<String> {
@@ -270,8 +272,9 @@ impl<'a> Scene<'a> {
         if acted {
             return Some(SCORE_ACTED);
         }
+        let is_own = |by: Address| self.side.as_ref().is_some_and(|side| side.has(by));
         // A stranger's price is wrong: not the money of this protocol, but its name.
-        let stranger = pair.reader.zip(reader).filter(|(_, by)| honest == Some(false) && !self.side.has(*by));
+        let stranger = pair.reader.zip(reader).filter(|(_, by)| honest == Some(false) && !is_own(*by));
         let traded = stranger
             .is_some_and(|(within, by)| moved_after(&self.calls, self.execution, by, within, pair.inner));
         Some(if traded { SCORE_FOREIGN } else { SCORE_READ_ONLY })

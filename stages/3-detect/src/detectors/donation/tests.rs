@@ -1,6 +1,7 @@
 //! Gifts to a share contract, with the verdict that each deserves.
 
 use super::*;
+use crate::detector::Opinion;
 use crate::testing::*;
 use cordon_model::execution::Log;
 
@@ -233,6 +234,26 @@ fn a_gift_is_not_hidden_by_what_stands_beside_it() {
     });
     parts.redeem_shares(CHILD, wad(10), wad(20));
     assert_eq!(said(&unread(parts)).first().map(|(score, _)| *score), Some(700));
+}
+
+/// Hostile input: dust for so many contracts that one among them is passed over.
+#[test]
+fn dust_for_a_crowd_hides_no_share_contract_and_is_said() {
+    let mut protocol = World::protocol();
+    let mut script = World::new().script();
+    for number in 1..=300u64 {
+        let mut contract = protocol.contracts[0].clone();
+        contract.address = Address::from_word(U256::from(number).into());
+        script.transfer(COIN, CONTROLLER, contract.address, U256::ONE);
+        protocol.contracts.push(contract);
+    }
+    script.buy_shares(CONTROLLER, wad(10), wad(10));
+    gift(&mut script, wad(20));
+    script.redeem_shares(CONTROLLER, wad(10), wad(20));
+    let Opinion { findings, gaps } =
+        DonationConfig::default().build().unwrap().judge(&protocol, &script.finish(&[]));
+    assert_eq!(said(&findings).first().map(|(score, _)| *score), Some(700));
+    assert!(matches!(gaps.as_slice(), [gap] if gap.starts_with("301 contracts")), "{gaps:?}");
 }
 
 #[test]

@@ -59,7 +59,12 @@ impl Said {
         if question == LATEST_ANSWER {
             return Some(Self { answer: I256::from_raw(word(0)?), round: None });
         }
-        let round = Round { updated_at_s: word(3)?.saturating_to(), is_carried_over: word(4)? < word(0)? };
+        // Rounds begin with one: an adapter that does not know of them leaves the last word empty.
+        let (asked_in, answered_in) = (word(0)?, word(4)?);
+        let round = Round {
+            updated_at_s: word(3)?.saturating_to(),
+            is_carried_over: !answered_in.is_zero() && answered_in < asked_in,
+        };
         Some(Self { answer: I256::from_raw(word(1)?), round: Some(round) })
     }
 }

@@ -131,6 +131,8 @@ fn age_is_weak_and_the_future_stronger() {
     assert_eq!(faults(&undated), [], "a recording without a time");
     let carried = [number(7), number(500), number(1), I256::try_from(NOW_S).unwrap(), number(6)];
     assert_eq!(faults(&loan(&[(FEED, words(&carried))])), [(200, PriceFault::CarriedOver)]);
+    let adapter = [number(7), number(500), number(0), I256::try_from(NOW_S).unwrap(), number(0)];
+    assert_eq!(faults(&loan(&[(FEED, words(&adapter))])), [], "an adapter without rounds");
 }
 
 /// The benign twin: whoever only looks, or looks for himself, or moves nothing.
