@@ -39,10 +39,10 @@
 //! (July 2023) read a pool's reserves in its callback. Foreign is every account that the operator did not name: named tokens
 //! and vaults do not hand control to strangers by themselves. Limits: transient storage is not compared; state of a foreign
 //! contract that lives in another one (the supply of an old pool's token) is not seen. Executions that come from a node's
-//! traces carry no accesses: the shape of the calls is seen, the conflict is not. The shape alone (a call that may write,
-//! into a contract whose own call is still open under the sender's side) has a score of 300, and a gap says what is not
-//! known: 6 of 93 archived attacks have it, and none of the 6,187 ordinary transactions at hand whose accesses are not known
-//! (`cordon backtest`).
+//! traces carry no accesses: the shape of the calls is seen, the conflict is not. The shape alone (under the sender's side, into a contract whose own call is still
+//! open: a call that may write, or the question of a protected contract that goes on to move value) has a score of 300, and
+//! a gap says what is not known: 6 of 93 archived attacks have it, all by calls that may write, and none of the 6,187
+//! ordinary transactions at hand whose accesses are not known (`cordon backtest`).
 
 mod calls;
 mod uses;
