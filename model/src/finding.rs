@@ -6,7 +6,7 @@
 mod evidence;
 pub mod sign;
 
-pub use evidence::{Evidence, OrdinaryPattern, PrivilegeChange};
+pub use evidence::{Evidence, OrdinaryPattern, PrivilegeChange, ReentryKind};
 
 use crate::units::{ChainId, FindingId, ProtocolId, TxRef};
 use alloy_primitives::{Address, U256};

@@ -446,6 +446,7 @@ mod tests {
             inner: None,
             via: Address::ZERO,
             slots: vec![],
+            kind: None,
         };
         Box::new(Finding {
             id: FindingId::derive(&[seed]),

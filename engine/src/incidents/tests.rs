@@ -20,6 +20,7 @@ fn detected() -> IncidentEvent {
         inner: None,
         via: Address::ZERO,
         slots: vec![],
+        kind: None,
     };
     let finding = Finding {
         id: FindingId::derive(&["a finding"]),

@@ -39,6 +39,9 @@ pub enum Evidence {
         via: Address,
         /// Slots of unsettled state: the inner call used what the outer one wrote only later, or the reverse.
         slots: Vec<U256>,
+        /// In which way; not known of records from before it was told apart.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kind: Option<ReentryKind>,
     },
     /// An exchange rate moved within the transaction.
     RateJump {
@@ -162,6 +165,26 @@ pub enum Evidence {
         title: String,
         /// What that means, in the words of whoever wrote the rule.
         explanation: String,
+    },
+}
+
+/// In which way a contract was entered again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReentryKind {
+    /// By the function that was open.
+    SameFunction,
+    /// By another function of the same contract.
+    CrossFunction,
+    /// By another contract of the protocol, which had been called meanwhile.
+    CrossContract {
+        /// That contract.
+        by: Address,
+    },
+    /// By a question that changes nothing, whose answer somebody went by.
+    ReadOnly {
+        /// Account that wanted to know.
+        reader: Address,
     },
 }
 

@@ -5,13 +5,17 @@
 
 mod broken;
 mod counted;
+mod donation;
 mod first_actor;
 mod outflow;
+mod wrong_price;
 
 pub use broken::{Broken, BrokenInvariant};
 pub use counted::Counted;
+pub use donation::{Donation, DonationEffect};
 pub use first_actor::FirstActor;
 pub use outflow::Outflow;
+pub use wrong_price::{PriceFault, WrongPrice};
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -28,6 +32,10 @@ pub enum Sign {
     FirstActor(FirstActor),
     /// More of an asset left within a time than ever before.
     Outflow(Outflow),
+    /// A contract that issues shares was given assets, or took some, without issuing any.
+    Donation(Donation),
+    /// A protected contract went by a price that does not hold.
+    WrongPrice(WrongPrice),
 }
 
 impl fmt::Display for Sign {
@@ -37,6 +45,8 @@ impl fmt::Display for Sign {
             Self::Counted(sign) => sign.fmt(f),
             Self::FirstActor(sign) => sign.fmt(f),
             Self::Outflow(sign) => sign.fmt(f),
+            Self::Donation(sign) => sign.fmt(f),
+            Self::WrongPrice(sign) => sign.fmt(f),
         }
     }
 }

@@ -345,6 +345,7 @@ fn findings() -> [Finding; 3] {
         inner: None,
         via: address(0xdd),
         slots: vec![U256::from(9)],
+        kind: None,
     };
     let rate = Evidence::RateJump {
         contract: address(0xcc),

@@ -5,9 +5,11 @@
 //! worse than a refusal to start.
 
 pub mod allowance_drain;
+pub mod donation;
 pub mod first_actor;
 pub mod flash_loan;
 pub mod fresh_caller;
+pub mod oracle;
 pub mod outflow_rate;
 pub mod price_manipulation;
 pub mod privilege;
@@ -22,9 +24,11 @@ use crate::detector::Detector;
 use crate::invariants::InvariantsConfig;
 use crate::rules::RulesConfig;
 use allowance_drain::AllowanceDrainConfig;
+use donation::DonationConfig;
 use first_actor::FirstActorConfig;
 use flash_loan::FlashLoanConfig;
 use fresh_caller::FreshCallerConfig;
+use oracle::OracleConfig;
 use outflow_rate::OutflowRateConfig;
 use price_manipulation::PriceManipulationConfig;
 use privilege::PrivilegeConfig;
@@ -67,6 +71,10 @@ pub enum DetectorConfig {
     PriceManipulation(PriceManipulationConfig),
     /// Rights over a protected contract changed.
     Privilege(PrivilegeConfig),
+    /// A contract that issues shares was given assets, or took some, without issuing any.
+    Donation(DonationConfig),
+    /// Value moved at a price that does not hold.
+    Oracle(OracleConfig),
     /// A rule of the operator holds.
     Rules(RulesConfig),
 }
@@ -90,6 +98,8 @@ impl DetectorConfig {
             Self::AllowanceDrain(AllowanceDrainConfig::default()),
             Self::Privilege(PrivilegeConfig::default()),
             Self::PriceManipulation(PriceManipulationConfig::default()),
+            Self::Donation(DonationConfig::default()),
+            Self::Oracle(OracleConfig::default()),
         ]
     }
 
@@ -113,6 +123,8 @@ impl DetectorConfig {
             Self::AllowanceDrain(config) => Box::new(config.build()),
             Self::PriceManipulation(config) => Box::new(config.build()),
             Self::Privilege(config) => Box::new(config.build()),
+            Self::Donation(config) => Box::new(config.build()?),
+            Self::Oracle(config) => Box::new(config.build()?),
             Self::Rules(config) => Box::new(config.build()?),
         })
     }

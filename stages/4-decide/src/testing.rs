@@ -39,6 +39,7 @@ pub(crate) fn finding(detector: &str, block: u64, index: u32, score: u16) -> Fin
             inner: None,
             via: ATTACKER,
             slots: vec![],
+            kind: None,
         },
         suspects: vec![ATTACKER],
     }

@@ -336,6 +336,7 @@ mod tests {
             inner: selector("withdraw(uint256)"),
             via: DRAINER,
             slots: vec![U256::from(1)],
+            kind: None,
         };
         let jump = Evidence::RateJump {
             contract: VAULT,

@@ -164,6 +164,7 @@ fn events(strike: &Execution) -> Vec<(u64, IncidentEvent)> {
         inner: selector("withdrawCollateral(uint256,address)"),
         via: DRAINER,
         slots: vec![U256::from(6)],
+        kind: None,
     };
     let loss_raw = I256::try_from(-7_000_000).unwrap_or_default();
     let value = Evidence::ValueLoss {

@@ -22,7 +22,7 @@ fn detected(incident: IncidentId) -> IncidentEvent {
         contract,
         tx: TxRef { chain_id: ChainId(1), block, index: 0, hash: B256::ZERO },
         score: Score(900),
-        evidence: Evidence::Reentry { contract, outer: None, inner: None, via: contract, slots },
+        evidence: Evidence::Reentry { contract, outer: None, inner: None, via: contract, slots, kind: None },
         suspects: vec![],
     };
     IncidentEvent::Detected { incident, chain_id: ChainId(1), protocol, finding: Box::new(finding) }

@@ -3,7 +3,7 @@
 //! In: [`Evidence`]. Out: one sentence without a full stop. Must never: print what a contract says as it stands; whoever
 //! shows the sentence cleans it.
 
-use super::{Evidence, OrdinaryPattern, PrivilegeChange};
+use super::{Evidence, OrdinaryPattern, PrivilegeChange, ReentryKind};
 use crate::units::format_value;
 use alloy_primitives::Selector;
 use std::fmt;
@@ -26,6 +26,17 @@ impl fmt::Display for OrdinaryPattern {
             Self::Arbitrage => "an arbitrage",
             Self::Liquidation => "a liquidation",
         })
+    }
+}
+
+impl fmt::Display for ReentryKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SameFunction => f.write_str("the same function"),
+            Self::CrossFunction => f.write_str("another function"),
+            Self::CrossContract { by } => write!(f, "by way of {by}"),
+            Self::ReadOnly { reader } => write!(f, "read-only, for {reader}"),
+        }
     }
 }
 
@@ -94,14 +105,17 @@ impl fmt::Display for Evidence {
                 }
                 write!(f, " over {} assets", holdings.len())
             }
-            Self::Reentry { contract, outer, inner, via, slots } => {
+            Self::Reentry { contract, outer, inner, via, slots, kind } => {
                 write!(
                     f,
                     "{} of {contract} entered through {via} while {} was unsettled",
                     name(inner),
                     name(outer)
                 )?;
-                write!(f, " ({} shared slots)", slots.len())
+                match kind {
+                    Some(kind) => write!(f, " ({kind}; {} shared slots)", slots.len()),
+                    None => write!(f, " ({} shared slots)", slots.len()),
+                }
             }
             Self::RateJump { contract, before_raw, extreme_raw, jump_bps, .. } => {
                 write!(

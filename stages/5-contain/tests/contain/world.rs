@@ -186,8 +186,14 @@ impl World {
 pub(crate) fn detected(contract: Address) -> IncidentEvent {
     let block = BlockRef { number: 1, hash: B256::ZERO };
     let tx = TxRef { chain_id: CHAIN, block, index: 0, hash: B256::ZERO };
-    let evidence =
-        Evidence::Reentry { contract, outer: None, inner: None, via: Address::ZERO, slots: vec![] };
+    let evidence = Evidence::Reentry {
+        contract,
+        outer: None,
+        inner: None,
+        via: Address::ZERO,
+        slots: vec![],
+        kind: None,
+    };
     let protocol = ProtocolId("vault".to_owned());
     let finding = Finding {
         id: FindingId::derive(&["first"]),

@@ -29,6 +29,7 @@ fn the_pledge_taken_back_inside_the_borrow_is_found() {
             inner: Some(selector(4)),
             via: CHILD,
             slots: vec![U256::from(DEBT_SLOT)],
+            kind: Some(ReentryKind::CrossFunction),
         }
     );
 }
