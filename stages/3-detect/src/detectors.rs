@@ -7,6 +7,7 @@
 pub mod allowance_drain;
 pub mod flash_loan;
 pub mod fresh_caller;
+pub mod governance;
 pub mod price_manipulation;
 pub mod privilege;
 pub mod profit;
@@ -21,6 +22,7 @@ use crate::rules::RulesConfig;
 use allowance_drain::AllowanceDrainConfig;
 use flash_loan::FlashLoanConfig;
 use fresh_caller::FreshCallerConfig;
+use governance::GovernanceConfig;
 use price_manipulation::PriceManipulationConfig;
 use privilege::PrivilegeConfig;
 use profit::ProfitConfig;
@@ -56,6 +58,8 @@ pub enum DetectorConfig {
     PriceManipulation(PriceManipulationConfig),
     /// Rights over a protected contract changed.
     Privilege(PrivilegeConfig),
+    /// Votes that nobody means to keep decided.
+    Governance(GovernanceConfig),
     /// A rule of the operator holds.
     Rules(RulesConfig),
 }
@@ -76,6 +80,7 @@ impl DetectorConfig {
             Self::AllowanceDrain(AllowanceDrainConfig::default()),
             Self::Privilege(PrivilegeConfig::default()),
             Self::PriceManipulation(PriceManipulationConfig::default()),
+            Self::Governance(GovernanceConfig::default()),
         ]
     }
 
@@ -96,6 +101,7 @@ impl DetectorConfig {
             Self::AllowanceDrain(config) => Box::new(config.build()),
             Self::PriceManipulation(config) => Box::new(config.build()),
             Self::Privilege(config) => Box::new(config.build()),
+            Self::Governance(config) => Box::new(config.build()?),
             Self::Rules(config) => Box::new(config.build()?),
         })
     }
