@@ -14,6 +14,7 @@ pub mod profit;
 pub mod rate_jump;
 pub mod reentrancy;
 pub mod repeated_calls;
+pub mod unbacked_mint;
 pub mod value_loss;
 
 use crate::baseline::BaselineConfig;
@@ -30,6 +31,7 @@ use rate_jump::RateJumpConfig;
 use reentrancy::ReentrancyConfig;
 use repeated_calls::RepeatedCallsConfig;
 use serde::Deserialize;
+use unbacked_mint::UnbackedMintConfig;
 use value_loss::ValueLossConfig;
 
 /// One configured detector; `type` names it.
@@ -60,6 +62,8 @@ pub enum DetectorConfig {
     Privilege(PrivilegeConfig),
     /// Votes that nobody means to keep decided.
     Governance(GovernanceConfig),
+    /// Tokens were issued, or coins paid out, for nothing.
+    UnbackedMint(UnbackedMintConfig),
     /// A rule of the operator holds.
     Rules(RulesConfig),
 }
@@ -81,6 +85,7 @@ impl DetectorConfig {
             Self::Privilege(PrivilegeConfig::default()),
             Self::PriceManipulation(PriceManipulationConfig::default()),
             Self::Governance(GovernanceConfig::default()),
+            Self::UnbackedMint(UnbackedMintConfig::default()),
         ]
     }
 
@@ -102,6 +107,7 @@ impl DetectorConfig {
             Self::PriceManipulation(config) => Box::new(config.build()),
             Self::Privilege(config) => Box::new(config.build()),
             Self::Governance(config) => Box::new(config.build()?),
+            Self::UnbackedMint(config) => Box::new(config.build()?),
             Self::Rules(config) => Box::new(config.build()?),
         })
     }
