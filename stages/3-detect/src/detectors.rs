@@ -8,6 +8,7 @@ pub mod allowance_drain;
 pub mod flash_loan;
 pub mod fresh_caller;
 pub mod governance;
+pub mod phishing;
 pub mod price_manipulation;
 pub mod privilege;
 pub mod profit;
@@ -24,6 +25,7 @@ use allowance_drain::AllowanceDrainConfig;
 use flash_loan::FlashLoanConfig;
 use fresh_caller::FreshCallerConfig;
 use governance::GovernanceConfig;
+use phishing::PhishingConfig;
 use price_manipulation::PriceManipulationConfig;
 use privilege::PrivilegeConfig;
 use profit::ProfitConfig;
@@ -64,6 +66,8 @@ pub enum DetectorConfig {
     Governance(GovernanceConfig),
     /// Tokens were issued, or coins paid out, for nothing.
     UnbackedMint(UnbackedMintConfig),
+    /// Users were led to sign or send what they did not mean to.
+    Phishing(PhishingConfig),
     /// A rule of the operator holds.
     Rules(RulesConfig),
 }
@@ -86,6 +90,7 @@ impl DetectorConfig {
             Self::PriceManipulation(PriceManipulationConfig::default()),
             Self::Governance(GovernanceConfig::default()),
             Self::UnbackedMint(UnbackedMintConfig::default()),
+            Self::Phishing(PhishingConfig::default()),
         ]
     }
 
@@ -108,6 +113,7 @@ impl DetectorConfig {
             Self::Privilege(config) => Box::new(config.build()),
             Self::Governance(config) => Box::new(config.build()?),
             Self::UnbackedMint(config) => Box::new(config.build()?),
+            Self::Phishing(config) => Box::new(config.build()?),
             Self::Rules(config) => Box::new(config.build()?),
         })
     }

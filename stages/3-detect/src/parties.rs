@@ -179,6 +179,16 @@ fn nonzero(flows: &BTreeMap<Asset, I256>) -> Vec<AssetDelta> {
     deltas.map(|(asset, delta_raw)| AssetDelta { asset: *asset, delta_raw: *delta_raw }).collect()
 }
 
+/// Frames that are climbed from an event towards the transaction. A token behind a proxy takes two, an order that is settled
+/// through a router and a conduit six; the bound keeps calls nested a thousand deep from costing a thousand steps each.
+const CLIMB_MAX: usize = 16;
+
+/// A frame and those above it, the nearest first.
+pub(crate) fn climb(execution: &Execution, frame: u32) -> impl Iterator<Item = &Frame> {
+    let above = |frame: &&Frame| execution.frame(frame.parent?);
+    std::iter::successors(execution.frame(frame), above).take(CLIMB_MAX)
+}
+
 pub(crate) fn is_creation(frame: &Frame) -> bool {
     matches!(frame.kind, FrameKind::Create | FrameKind::Create2)
 }

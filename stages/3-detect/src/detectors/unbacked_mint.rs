@@ -7,7 +7,7 @@
 //!
 //! | what | score | why |
 //! |---|---|---|
-//! | for nothing, a share of the supply from `issue_weak_bps` on | 300 | no claim is as large, but administration is |
+//! | for nothing, a share of the supply from `issue_weak_bps` on | 200 | a claim is seldom as large, but a young token's is |
 //! | the same from `issue_strong_bps` on | 700 | most of what there was, once more |
 //! | more issued than a custody holds for it, by more than before | 900; 700 in native coin | what the operator says must never be |
 //! | paid out without the message of a release | 800 | the same |

@@ -9,24 +9,25 @@
 //! receipt of a debt (as Aave issues them), and no gain.
 
 use super::{Heard, Said};
-use crate::parties::{NetFlows, SendersSide};
+use crate::parties::{NetFlows, SendersSide, climb};
 use crate::valuation::{PriceBook, Readings, total_supply};
 use alloy_primitives::{Address, I256, U256};
-use cordon_model::execution::{Execution, Frame, ViewCall};
+use cordon_model::execution::{Execution, ViewCall};
 use cordon_model::finding::Score;
 use cordon_model::finding::sign::Unbacked;
 use cordon_model::protocol::Protocol;
 use cordon_model::units::{Asset, AssetDelta, Bps};
 use std::collections::{BTreeMap, BTreeSet};
 
-const SCORE_WEAK: Score = Score(300);
+/// Below what adds up to an alarm: `profit` speaks of the same gain, and that a young token's claim is a large share of it
+/// is no second reason.
+const SCORE_WEAK: Score = Score(200);
+
+/// Opens an incident alone.
 const SCORE_STRONG: Score = Score(700);
 
 /// Supplies that are read for one transaction. A claim of everything that an aggregator farms issues a dozen tokens.
 const TOKENS_MAX: usize = 16;
-
-/// Frames that are climbed from a transfer to the call by which the sender's side caused it; as in `allowance-drain`.
-const CLIMB_MAX: usize = 16;
 
 /// See [`super::UnbackedMintConfig`].
 #[derive(Debug, Clone, Copy)]
@@ -141,9 +142,7 @@ fn receipts(side: &SendersSide, execution: &Execution) -> BTreeSet<Address> {
         .iter()
         .filter(|moved| side.has(moved.to) && !side.has(moved.from) && !moved.amount_raw.is_zero());
     for moved in received {
-        let above = |frame: &&Frame| execution.frame(frame.parent?);
-        let mut climb = std::iter::successors(execution.frame(moved.frame), above).take(CLIMB_MAX);
-        if let Some(entry) = climb.find(|frame| side.has(frame.caller)) {
+        if let Some(entry) = climb(execution, moved.frame).find(|frame| side.has(frame.caller)) {
             brought.entry(entry.index).or_default().insert(moved.asset);
         }
     }

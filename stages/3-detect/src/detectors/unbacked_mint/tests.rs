@@ -52,8 +52,8 @@ fn a_large_share_for_nothing_is_found_and_most_of_it_is_strong() {
         share_bps: Bps(5_000),
     };
     assert_eq!(finding.evidence, Evidence::Sign(Sign::Unbacked(what)));
-    assert_eq!(default_scores(minted(49)), [300]);
-    assert_eq!(default_scores(minted(5)), [300]);
+    assert_eq!(default_scores(minted(49)), [200]);
+    assert_eq!(default_scores(minted(5)), [200]);
     assert_eq!(default_scores(minted(4)), NONE, "a claim");
 }
 
