@@ -32,10 +32,19 @@ pub(crate) struct SendersSide(AddressSet);
 
 impl SendersSide {
     pub(crate) fn of(protocol: &Protocol, execution: &Execution) -> Self {
+        Self::unless(execution, |root| is_named(protocol, root))
+    }
+
+    /// The same where nobody is named.
+    pub(crate) fn unnamed(execution: &Execution) -> Self {
+        Self::unless(execution, |_| false)
+    }
+
+    fn unless(execution: &Execution, is_anothers: impl Fn(Address) -> bool) -> Self {
         let mut own = AddressSet::default();
         own.insert(execution.transaction.from);
         let root = execution.frames.first().map(|frame| frame.address);
-        own.extend(root.filter(|root| !is_named(protocol, *root)));
+        own.extend(root.filter(|root| !is_anothers(*root)));
         let created = execution.frames.iter().filter(|frame| is_creation(frame) && !frame.reverted);
         for frame in created {
             if own.contains(&frame.caller) {

@@ -9,7 +9,7 @@
 //! | signed permits (ERC-2612, DAI, Permit2) give the sender's side allowances, by which it takes, for nothing, from `owners_min` owners, `tokens_min` tokens of one, or all that one has of a token | 300; 700 from `owners_many` owners on | relayers: the owner receives something, or the allowance is a router's and not the sender's |
 //! | signed permits, or approvals by their own calls, of `owners_min` owners to the sender's side | 300 | bundles of ERC-4337: different users allow different contracts, none of them the bundler's |
 //! | an account allows a contract several tokens and that contract takes them in the same transaction, for nothing: `tokens_min`, or two if the transaction created it | 300 | deposits and payments: they go to a contract that is called, or in one currency |
-//! | `poisoned_min` movements of nothing between accounts that do not act | 300 | claims of nothing: whoever pays them is called |
+//! | movements of nothing from `poisoned_min` accounts that do not act, to others that do not | 300 | claims of nothing: whoever pays them is called |
 //! | a movement of nothing to an address that looks like one that the same account pays in this transaction | 500 | none known |
 //!
 //! *For nothing* means that the owner is given nothing in the transaction by anybody but the sender's side, and by that only
@@ -52,8 +52,8 @@ pub struct PhishingConfig {
     /// Tokens of one owner from which on it is a finding. Default 3: a payment is made in one currency, a deposit in a pair
     /// of them.
     pub tokens_min: u32,
-    /// Movements of nothing from which on they are a finding. Default 3: one or two are contracts that do not check for
-    /// zero.
+    /// Accounts that movements of nothing speak of, from which on they are a finding. Default 3: one or two are contracts
+    /// that do not check for zero.
     pub poisoned_min: u32,
 }
 

@@ -78,7 +78,7 @@ pub(super) fn poisoned(
     let state = |(token, poisoned): (Address, Poisoned)| {
         let (kind, score, (victim, taker)) = match poisoned.lookalike {
             Some(pair) => (LureKind::Lookalike, SCORE_LOOKALIKE, pair),
-            None if count(poisoned.pairs.len()) >= bounds.poisoned_min => {
+            None if count(poisoned.accounts.len()) >= bounds.poisoned_min => {
                 (LureKind::Poisoning, SCORE, *poisoned.pairs.first()?)
             }
             None => return None,
