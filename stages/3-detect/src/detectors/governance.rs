@@ -24,6 +24,8 @@
 //! are kept for a block; a proposal's code that was replaced in an earlier transaction; governors with other names for
 //! what they do. Build Finance (February 2022) was taken over with votes that were bought and kept, in many transactions:
 //! no single one of them is wrong.
+//!
+//! Measured (`cordon backtest`): one of 117 attacks, a reproduction of Tornado Cash, and none of 27,028 ordinary transactions.
 
 mod words;
 

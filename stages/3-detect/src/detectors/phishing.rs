@@ -9,7 +9,7 @@
 //! | signed permits (ERC-2612, DAI, Permit2) give the sender's side allowances, by which it takes, for nothing, from `owners_min` owners, `tokens_min` tokens of one, or all that one has of a token | 300; 700 from `owners_many` owners on | relayers: the owner receives something, or the allowance is a router's and not the sender's |
 //! | signed permits, or approvals by their own calls, of `owners_min` owners to the sender's side | 300 | bundles of ERC-4337: different users allow different contracts, none of them the bundler's |
 //! | an account allows a contract several tokens and that contract takes them in the same transaction, for nothing: `tokens_min`, or two if the transaction created it | 300 | deposits and payments: they go to a contract that is called, or in one currency |
-//! | movements of nothing from `poisoned_min` accounts that do not act, to others that do not | 300 | claims of nothing: whoever pays them is called |
+//! | movements of nothing from `poisoned_min` accounts that do not act | 200 | claims of nothing: whoever pays them is called |
 //! | a movement of nothing to an address that looks like one that the same account pays in this transaction | 500 | none known |
 //!
 //! *For nothing* means that the owner is given nothing in the transaction by anybody but the sender's side, and by that only
@@ -19,9 +19,13 @@
 //! Source: ERC-2612, Permit2, ERC-4337 and EIP-7702; the wallet drainers of 2023 and 2024 (Inferno, Pink, Angel); poisoning
 //! of address histories by `transferFrom` of zero (since November 2022; 68 million dollars in one case of May 2024). Limits:
 //! what is taken in a later transaction than it was allowed; transfers that a user was led to order himself; dust sent
-//! from accounts of the thief's own; false tokens, since they touch no protected contract; looks that are only alike
+//! from accounts of the thief's own; false tokens, unless they are protected, which they are nowhere but in a back-test; looks that are only alike
 //! beside payments of earlier transactions; records without calldata (facts of blocks), where only poisoning shows; a gift
 //! by a stranger's account, which hides a victim.
+//!
+//! Measured (`cordon backtest`): one of 27,028 ordinary transactions, which is what it is said to be: 36 movements of four
+//! false tokens between wallets, some of them of nothing, in a block of Ethereum of July 2025. None of the 117 attacks at
+//! hand is of these kinds, so that how many are found is not known.
 
 mod grants;
 mod poison;

@@ -20,6 +20,9 @@
 //! quadrillion aBNBc with a stolen key). Limits: whether the deposit on the other chain was made is not to be seen in
 //! one transaction of one chain; a mint to somebody who is not on the sender's side; without prices, a payment of dust; a
 //! share that is issued in small parts over many transactions.
+//!
+//! Measured (`cordon backtest`): of 27,028 ordinary transactions one has a weak finding, a claim of 6.6 % of a token that was
+//! days old. None of the attacks at hand issues a token to the sender's side in a record that has logs.
 
 mod backing;
 mod bridge;

@@ -39,6 +39,10 @@ const REST_MAX: Bps = Bps(1_000);
 /// place the parts of a sandwich next to each other.
 const BETWEEN_MAX: usize = 64;
 
+/// Sandwiches that a transaction is looked at as a part of. One transaction opens or closes those of one bot, in a handful of
+/// markets at once; the bound keeps one that is made to fit a hundred from costing a hundred looks.
+const PAIRS_MAX: usize = 8;
+
 /// A trade before, trades of others, and a trade after them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sandwich {
@@ -167,10 +171,12 @@ fn within(market: Market, trades: &[Trade]) -> Vec<Sandwich> {
                 Vec::new()
             };
             let sandwich = Sandwich { market: market.0, actor, front: front.at, victims, back: back.at };
-            (!sandwich.victims.is_empty()).then_some(sandwich)
+            (!sandwich.victims.is_empty()).then_some((front, sandwich))
         });
-        if let Some(sandwich) = closed {
-            open.retain(|_, first| trades.get(*first).is_some_and(|trade| trade.at != sandwich.front));
+        if let Some((front, sandwich)) = closed {
+            for actor in [Some(front.from), front.to].into_iter().flatten() {
+                open.remove(&(actor, front.forward));
+            }
             found.push(sandwich);
         }
         for actor in actors.into_iter().flatten() {
@@ -200,16 +206,18 @@ pub(crate) fn explained(
     if shapes.is_empty() {
         return findings;
     }
-    for sandwich in sandwiches(block) {
-        let legs = [sandwich.front, sandwich.back];
-        let (Some(front), Some(back)) = (block.get(sandwich.front), block.get(sandwich.back)) else {
-            continue;
-        };
-        for place in legs.into_iter().filter(|leg| shapes.contains(leg)) {
-            let Some(found) = findings.get_mut(place) else { continue };
+    let pairs: BTreeSet<(usize, usize)> =
+        sandwiches(block).into_iter().map(|sandwich| (sandwich.front, sandwich.back)).collect();
+    let mut tried: BTreeMap<usize, usize> = BTreeMap::new();
+    for (front, back) in pairs {
+        let (Some(first), Some(last)) = (block.get(front), block.get(back)) else { continue };
+        for place in [front, back].into_iter().filter(|leg| shapes.contains(leg)) {
+            let times = tried.entry(place).or_default();
+            *times = times.saturating_add(1);
+            let Some(found) = findings.get_mut(place).filter(|_| *times <= PAIRS_MAX) else { continue };
             for finding in found.iter_mut().filter(|finding| is_shape(finding)) {
                 let protocol = protocols.iter().find(|protocol| protocol.id == finding.protocol);
-                if let Some(markets) = closed(protocol, [front, back]) {
+                if let Some(markets) = closed(protocol, [first, last]) {
                     name(finding, markets);
                 }
             }

@@ -14,8 +14,8 @@ use cordon_model::protocol::Protocol;
 use cordon_model::units::Asset;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Half of what opens an incident: nothing is lost yet.
-const SCORE: Score = Score(300);
+/// Below what adds up to an alarm: nothing is lost yet, and the many calls of such a batch are no second reason.
+const SCORE: Score = Score(200);
 
 /// Below what opens an incident alone: who looks like whom is no chance (one in four billion), but nothing is lost yet.
 const SCORE_LOOKALIKE: Score = Score(500);

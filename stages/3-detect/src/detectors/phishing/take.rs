@@ -203,11 +203,10 @@ impl<'a> Scene<'a> {
 /// keep: everybody can send dust.
 fn given(side: &SendersSide, execution: &Execution, grants: &Grants) -> BTreeMap<Address, BTreeSet<Address>> {
     let owners: AddressSet = grants.iter().map(|(grant, _)| grant.owner).collect();
-    let flows = NetFlows::of(execution).of_side(side);
-    let kept = |asset: Asset| {
-        let delta = flows.iter().find(|delta| delta.asset == asset).map(|delta| delta.delta_raw);
-        delta.filter(|delta| delta.is_positive()).map(|delta| delta.unsigned_abs()).unwrap_or_default()
-    };
+    let gained =
+        NetFlows::of(execution).of_side(side).into_iter().filter(|delta| delta.delta_raw.is_positive());
+    let kept: BTreeMap<Asset, U256> =
+        gained.map(|delta| (delta.asset, delta.delta_raw.unsigned_abs())).collect();
     let mut received: BTreeMap<Asset, U256> = BTreeMap::new();
     for moved in &execution.transfers {
         if side.has(moved.to) && !side.has(moved.from) && !owners.contains(&moved.from) {
@@ -216,8 +215,8 @@ fn given(side: &SendersSide, execution: &Execution, grants: &Grants) -> BTreeMap
         }
     }
     let passes_on = |moved: &Transfer| {
-        let through = received.get(&moved.asset).copied().unwrap_or_default();
-        through >= moved.amount_raw && kept(moved.asset) <= moved.amount_raw
+        let of = |sums: &BTreeMap<Asset, U256>| sums.get(&moved.asset).copied().unwrap_or_default();
+        of(&received) >= moved.amount_raw && of(&kept) <= moved.amount_raw
     };
     let mut given: BTreeMap<Address, BTreeSet<Address>> = BTreeMap::new();
     for moved in &execution.transfers {

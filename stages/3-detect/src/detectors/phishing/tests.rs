@@ -258,7 +258,7 @@ fn poisoned(accounts: u8) -> Script {
 
 #[test]
 fn movements_of_nothing_between_accounts_that_do_not_act_are_found() {
-    assert_eq!(said(poisoned(3)), [(LureKind::Poisoning, 300)]);
+    assert_eq!(said(poisoned(3)), [(LureKind::Poisoning, 200)]);
     assert_eq!(said(poisoned(2)), []);
 }
 

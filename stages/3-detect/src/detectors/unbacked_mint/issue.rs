@@ -52,6 +52,7 @@ impl Shares {
         }
         let flows = NetFlows::of(execution);
         let receipts = receipts(&side, execution);
+        let slots = Slots::of(execution, &flows);
         let paid: Vec<AssetDelta> =
             flows.of_side(&side).into_iter().filter(|delta| delta.delta_raw.is_negative()).collect();
         let book = PriceBook::read(protocol, readings);
@@ -63,8 +64,7 @@ impl Shares {
                 continue;
             }
             let read = readings.before(&total_supply(token));
-            let Some(supply_raw) = read.or_else(|| supply_by_slot(execution, &flows, token, grown_raw))
-            else {
+            let Some(supply_raw) = read.or_else(|| slots.supply(token, grown_raw)) else {
                 gaps.push(format!("what share of {token} was issued: its supply is not known"));
                 continue;
             };
@@ -154,14 +154,37 @@ fn receipts(side: &SendersSide, execution: &Execution) -> BTreeSet<Address> {
     tokens.collect()
 }
 
-/// What the supply was, by the slots of the token that grew by exactly what was issued: the balance of an account that
-/// gained as much is one of them, the supply another, and the larger one.
-fn supply_by_slot(execution: &Execution, flows: &NetFlows, token: Address, grown_raw: U256) -> Option<U256> {
-    let grew = execution.storage_changes.iter().filter(|change| {
-        change.address == token && change.after.checked_sub(change.before) == Some(grown_raw)
-    });
-    let slots: Vec<U256> = grew.map(|change| change.before).collect();
-    let gained = AssetDelta { asset: Asset::Token(token), delta_raw: I256::try_from(grown_raw).ok()? };
-    let holders = flows.accounts().filter(|account| flows.of_account(*account).contains(&gained)).count();
-    (slots.len() > holders).then(|| slots.into_iter().max()).flatten()
+/// What supplies were, by the slots of tokens that grew by exactly what was issued: the balance of an account that gained
+/// as much is one of them, the supply another, and the larger one.
+#[derive(Debug, Default)]
+struct Slots {
+    /// How many slots of a token grew by an amount, and the most that one of them held before.
+    grew: BTreeMap<(Address, U256), (usize, U256)>,
+    /// How many accounts gained an amount of a token.
+    holders: BTreeMap<(Address, U256), usize>,
+}
+
+impl Slots {
+    fn of(execution: &Execution, flows: &NetFlows) -> Self {
+        let mut slots = Self::default();
+        for change in &execution.storage_changes {
+            let Some(by) = change.after.checked_sub(change.before) else { continue };
+            let (count, most) = slots.grew.entry((change.address, by)).or_default();
+            *count = count.saturating_add(1);
+            *most = change.before.max(*most);
+        }
+        for delta in flows.accounts().flat_map(|account| flows.of_account(account)) {
+            if let (Asset::Token(token), false) = (delta.asset, delta.delta_raw.is_negative()) {
+                let count = slots.holders.entry((token, delta.delta_raw.unsigned_abs())).or_default();
+                *count = count.saturating_add(1);
+            }
+        }
+        slots
+    }
+
+    fn supply(&self, token: Address, grown_raw: U256) -> Option<U256> {
+        let (count, most) = self.grew.get(&(token, grown_raw))?;
+        let holders = self.holders.get(&(token, grown_raw)).copied().unwrap_or_default();
+        (*count > holders).then_some(*most)
+    }
 }
