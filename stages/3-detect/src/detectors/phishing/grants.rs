@@ -13,7 +13,7 @@ const BATCH_MAX: usize = 64;
 
 /// How the calldata of a function names owner, spender, token and amount.
 #[derive(Debug, Clone, Copy)]
-enum Shape {
+pub(super) enum Shape {
     /// `(owner, spender, amount, ..)` of the token itself; ERC-2612.
     Permit,
     /// `(holder, spender, nonce, expiry, allowed, ..)`; DAI.
@@ -32,7 +32,7 @@ enum Shape {
     Permit2Approve,
 }
 
-const FUNCTIONS: [(&str, Shape); 10] = [
+pub(super) const FUNCTIONS: [(&str, Shape); 10] = [
     ("permit(address,address,uint256,uint256,uint8,bytes32,bytes32)", Shape::Permit),
     ("permit(address,address,uint256,uint256,bytes)", Shape::Permit),
     ("permit(address,address,uint256,uint256,bool,uint8,bytes32,bytes32)", Shape::DaiPermit),

@@ -197,6 +197,30 @@ fn torn_and_absurd_calldata_is_read_as_nothing() {
     }
 }
 
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// Whatever calldata says, it is read without a panic, and names at most as many grants as it has room for.
+    #[test]
+    fn no_calldata_stops_the_reader(
+        function in proptest::sample::select(grants::FUNCTIONS.as_slice()),
+        words in proptest::collection::vec(proptest::prelude::any::<[u8; 32]>(), 0..12),
+        small in proptest::collection::vec(0u8..7, 0..12),
+        cut in 0usize..32,
+    ) {
+        let small = small.into_iter().map(|number| U256::from(u16::from(number) * 32).to_be_bytes::<32>());
+        for words in [words.into_iter().collect::<Vec<_>>(), small.collect()] {
+            let mut input = call_data(function.0, &[]);
+            input.extend(words.into_iter().flatten());
+            input.truncate(input.len() - cut.min(input.len() - 4));
+            let mut script = World::new().script();
+            script.frame(FrameKind::Call, BOB, &input, |_| {});
+            let read = Grants::of(&script.finish(&[]));
+            proptest::prop_assert!(read.iter().count() <= 1 + input.len() / 32);
+        }
+    }
+}
+
 fn approve(script: &mut Script, asset: Asset, amount: u64, spender: Address) {
     let input = call_data("approve(address,uint256)", &[word(spender), U256::from(amount)]);
     script.frame(FrameKind::Call, token_of(asset), &input, |_| {});
