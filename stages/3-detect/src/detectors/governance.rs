@@ -20,12 +20,14 @@
 //!
 //! Source: Beanstalk (April 2022: stake from a flash loan, `vote` and `emergencyCommit`), MakerDAO (October 2020: borrowed
 //! MKR locked, voted with and freed), Tornado Cash (May 2023: a proposal's contract replaced after it was read).
-//! Limits: coins that go back to another account than they came from, and not by a token that tells delegations; votes that
+//! Limits: whoever claims from a contract, votes, and then stakes as much with the same contract again looks like a borrower;
+//! coins that go back to another account than they came from, and not by a token that tells delegations; votes that
 //! are kept for a block; a proposal's code that was replaced in an earlier transaction; governors with other names for
 //! what they do. Build Finance (February 2022) was taken over with votes that were bought and kept, in many transactions:
 //! no single one of them is wrong.
 //!
-//! Measured (`cordon backtest`): one of 117 attacks, a reproduction of Tornado Cash, and none of 27,028 ordinary transactions.
+//! Measured (`cordon backtest`): one of 117 attacks and none of 27,028 ordinary transactions. The one is a test that does in
+//! one call what Tornado Cash suffered in several transactions, so that it says little; others find it as well.
 
 mod words;
 
