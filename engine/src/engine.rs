@@ -265,15 +265,18 @@ impl Engine {
         let executions: Vec<_> = replayed.executions.into_iter().filter(|e| detectors.concerns(e)).collect();
         let own = self.own_transactions().await?;
         let (mut pupil, accepted) = self.pupil(&detectors, (block.block_ref(), block.timestamp_s));
-        let mut findings = Vec::new();
-        for execution in &executions {
-            let judgement = detectors.judge(execution);
-            // A write-off or a refill that people approved looks like a loss or a rate jump, and is none.
-            if !own.contains(&execution.tx.hash) {
-                findings.extend(pupil.judge(execution, judgement.findings));
-            }
+        let mut found = Vec::new();
+        for judgement in executions.iter().map(|execution| detectors.judge(execution)) {
+            found.push(judgement.findings);
             for gap in judgement.gaps {
                 tracing::warn!(detector = gap.detector, tx = %gap.tx.hash, what = %gap.what, "could not be judged");
+            }
+        }
+        let mut findings = Vec::new();
+        for (execution, found) in executions.iter().zip(detectors.name_ordinary(&executions, found)) {
+            // A write-off or a refill that people approved looks like a loss or a rate jump, and is none.
+            if !own.contains(&execution.tx.hash) {
+                findings.extend(pupil.judge(execution, found));
             }
         }
         chain.extend(accepted);

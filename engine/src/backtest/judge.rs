@@ -6,7 +6,6 @@
 use super::history;
 use super::states::Trees;
 use crate::error::EngineError;
-use alloy_primitives::map::AddressSet;
 use alloy_primitives::{B256, keccak256};
 use cordon_decide::Policy;
 use cordon_detect::{DetectorConfig, DetectorSet, anyone, public_contracts};
@@ -159,14 +158,11 @@ impl Judge {
             Err(reason) => return Verdict::from(reason),
         };
         let public = public_contracts(&executions);
-        let judge = |execution| self.judge(execution, is_attack, &public);
-        let transactions = executions.iter().map(judge).collect();
-        Verdict { kind: Some(kind), transactions, unjudged: None }
-    }
-
-    fn judge(&self, execution: &Execution, is_attack: bool, public: &AddressSet) -> Judged {
-        let findings = self.detectors.inspect_for(&anyone(execution, public), execution);
-        Judged::new(execution, is_attack, findings, &self.policy)
+        let inspect = |execution| self.detectors.inspect_for(&anyone(execution, &public), execution);
+        let findings = self.detectors.name_ordinary(&executions, executions.iter().map(inspect).collect());
+        let judged = executions.iter().zip(findings);
+        let judged = judged.map(|(execution, found)| Judged::new(execution, is_attack, found, &self.policy));
+        Verdict { kind: Some(kind), transactions: judged.collect(), unjudged: None }
     }
 }
 

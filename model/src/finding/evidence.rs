@@ -212,4 +212,6 @@ pub enum OrdinaryPattern {
     Arbitrage,
     /// A debt is repaid for its collateral, as the market offers to everybody.
     Liquidation,
+    /// Others are traded around, and get a worse price: it harms them, and not the protocol.
+    Sandwich,
 }

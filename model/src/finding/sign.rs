@@ -7,14 +7,20 @@ mod broken;
 mod counted;
 mod donation;
 mod first_actor;
+mod lure;
 mod outflow;
+mod unbacked;
+mod votes;
 mod wrong_price;
 
 pub use broken::{Broken, BrokenInvariant};
 pub use counted::Counted;
 pub use donation::{Donation, DonationEffect};
 pub use first_actor::FirstActor;
+pub use lure::{Lure, LureKind};
 pub use outflow::Outflow;
+pub use unbacked::{MessageFault, Unbacked};
+pub use votes::{ReturnedVotes, VoteStep, Votes};
 pub use wrong_price::{PriceFault, WrongPrice};
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +40,12 @@ pub enum Sign {
     Outflow(Outflow),
     /// A contract that issues shares was given assets, or took some, without issuing any.
     Donation(Donation),
+    /// Users were led to sign or send what they did not mean to.
+    Lure(Lure),
+    /// Tokens were issued, or coins paid out, for nothing.
+    Unbacked(Unbacked),
+    /// Votes that nobody means to keep decided.
+    Votes(Votes),
     /// A protected contract went by a price that does not hold.
     WrongPrice(WrongPrice),
 }
@@ -46,6 +58,9 @@ impl fmt::Display for Sign {
             Self::FirstActor(sign) => sign.fmt(f),
             Self::Outflow(sign) => sign.fmt(f),
             Self::Donation(sign) => sign.fmt(f),
+            Self::Lure(sign) => sign.fmt(f),
+            Self::Unbacked(sign) => sign.fmt(f),
+            Self::Votes(sign) => sign.fmt(f),
             Self::WrongPrice(sign) => sign.fmt(f),
         }
     }

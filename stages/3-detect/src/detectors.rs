@@ -9,14 +9,17 @@ pub mod donation;
 pub mod first_actor;
 pub mod flash_loan;
 pub mod fresh_caller;
+pub mod governance;
 pub mod oracle;
 pub mod outflow_rate;
+pub mod phishing;
 pub mod price_manipulation;
 pub mod privilege;
 pub mod profit;
 pub mod rate_jump;
 pub mod reentrancy;
 pub mod repeated_calls;
+pub mod unbacked_mint;
 pub mod value_loss;
 
 use crate::baseline::BaselineConfig;
@@ -28,8 +31,10 @@ use donation::DonationConfig;
 use first_actor::FirstActorConfig;
 use flash_loan::FlashLoanConfig;
 use fresh_caller::FreshCallerConfig;
+use governance::GovernanceConfig;
 use oracle::OracleConfig;
 use outflow_rate::OutflowRateConfig;
+use phishing::PhishingConfig;
 use price_manipulation::PriceManipulationConfig;
 use privilege::PrivilegeConfig;
 use profit::ProfitConfig;
@@ -37,6 +42,7 @@ use rate_jump::RateJumpConfig;
 use reentrancy::ReentrancyConfig;
 use repeated_calls::RepeatedCallsConfig;
 use serde::Deserialize;
+use unbacked_mint::UnbackedMintConfig;
 use value_loss::ValueLossConfig;
 
 /// One configured detector; `type` names it.
@@ -73,8 +79,14 @@ pub enum DetectorConfig {
     Privilege(PrivilegeConfig),
     /// A contract that issues shares was given assets, or took some, without issuing any.
     Donation(DonationConfig),
+    /// Votes that nobody means to keep decided.
+    Governance(GovernanceConfig),
     /// Value moved at a price that does not hold.
     Oracle(OracleConfig),
+    /// Users were led to sign or send what they did not mean to.
+    Phishing(PhishingConfig),
+    /// Tokens were issued, or coins paid out, for nothing.
+    UnbackedMint(UnbackedMintConfig),
     /// A rule of the operator holds.
     Rules(RulesConfig),
 }
@@ -99,7 +111,10 @@ impl DetectorConfig {
             Self::Privilege(PrivilegeConfig::default()),
             Self::PriceManipulation(PriceManipulationConfig::default()),
             Self::Donation(DonationConfig::default()),
+            Self::Governance(GovernanceConfig::default()),
             Self::Oracle(OracleConfig::default()),
+            Self::Phishing(PhishingConfig::default()),
+            Self::UnbackedMint(UnbackedMintConfig::default()),
         ]
     }
 
@@ -124,7 +139,10 @@ impl DetectorConfig {
             Self::PriceManipulation(config) => Box::new(config.build()),
             Self::Privilege(config) => Box::new(config.build()),
             Self::Donation(config) => Box::new(config.build()?),
+            Self::Governance(config) => Box::new(config.build()?),
             Self::Oracle(config) => Box::new(config.build()?),
+            Self::Phishing(config) => Box::new(config.build()?),
+            Self::UnbackedMint(config) => Box::new(config.build()?),
             Self::Rules(config) => Box::new(config.build()?),
         })
     }

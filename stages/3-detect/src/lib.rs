@@ -30,4 +30,5 @@ pub use baseline::{BaselineConfig, BaselineDetector};
 pub use detector::{Comparison, Detector, Gap, Opinion};
 pub use detectors::value_loss::loss_wad;
 pub use detectors::{ConfigError, DetectorConfig};
+pub use ordinary::sandwich::{Sandwich, sandwiches};
 pub use set::{DetectorSet, Judgement, VIEWS_MAX};

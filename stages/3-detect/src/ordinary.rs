@@ -27,13 +27,14 @@
 //! name, and whoever hides less than that behind a larger circle pays that circle's fees. Detectors of strong findings are
 //! not touched at all.
 //!
-//! A sandwich is two transactions around a third one, each of them a plain trade; a single transaction cannot tell, and
-//! none raises an alarm by itself.
+//! A sandwich is two transactions around others, each of them a plain trade; a single transaction cannot tell, a block can:
+//! see `sandwich`.
 //!
 //! Source: the cyclic arbitrage and liquidation heuristics of Qin et al., "Quantifying Blockchain Extractable Value"
 //! (S&P 2022), with conditions 2 and 4 added. Limits: markets whose events are not in the list; circles through routers and
 //! aggregators; without logs nothing has a name.
 
+pub(crate) mod sandwich;
 mod words;
 
 use crate::parties::{NetFlows, SendersSide, wrapped_moves};
@@ -107,21 +108,14 @@ struct Circle {
 
 impl Circle {
     fn of(protocol: &Protocol, execution: &Execution) -> Option<Self> {
-        if !execution.detail.knows_logs() || execution.truncated {
-            return None;
-        }
         let side = SendersSide::of(protocol, execution);
-        let markets = Markets::of(execution)?;
         let flows = NetFlows::of(execution);
-        let calls_only_markets = execution.frames.iter().all(|frame| markets.is_ordinary_call(&side, frame));
-        let others = flows.accounts().filter(|account| !side.has(*account));
-        let nobody_loses =
-            others.into_iter().all(|account| markets.is_whole(account, &flows.of_account(account)));
+        let markets = Markets::traded_by(&side, execution, &flows)?;
         let liquidates = !markets.liquidated.is_empty();
         let is_closed = markets.is_closed(&side, execution, &flows);
         let pattern = if liquidates { OrdinaryPattern::Liquidation } else { OrdinaryPattern::Arbitrage };
         let count = u32::try_from(markets.traded.len()).unwrap_or(u32::MAX);
-        (calls_only_markets && nobody_loses && is_closed).then_some(Self { pattern, markets: count })
+        is_closed.then_some(Self { pattern, markets: count })
     }
 }
 
@@ -141,6 +135,18 @@ struct Markets {
 }
 
 impl Markets {
+    /// The markets of a transaction in which the conditions 1 to 4 hold.
+    fn traded_by(side: &SendersSide, execution: &Execution, flows: &NetFlows) -> Option<Self> {
+        if !execution.detail.knows_logs() || execution.truncated {
+            return None;
+        }
+        let markets = Self::of(execution)?;
+        let calls_only_markets = execution.frames.iter().all(|frame| markets.is_ordinary_call(side, frame));
+        let mut others = flows.accounts().filter(|account| !side.has(*account));
+        let nobody_loses = others.all(|account| markets.is_whole(account, &flows.of_account(account)));
+        (calls_only_markets && nobody_loses).then_some(markets)
+    }
+
     /// `None` where no market traded, or one of them twice.
     fn of(execution: &Execution) -> Option<Self> {
         let mut markets = Self::default();
@@ -202,12 +208,25 @@ impl Markets {
 
     /// Condition 5. Unwrapped coins count as the token that they were.
     fn is_closed(&self, side: &SendersSide, execution: &Execution, flows: &NetFlows) -> bool {
-        let mut net: BTreeMap<Asset, I256> =
-            flows.of_side(side).into_iter().map(|delta| (delta.asset, delta.delta_raw)).collect();
         // Before coins are unwrapped in thought: a bank that pays out twice what it wrote off pays with nothing.
-        if net.iter().any(|(asset, change)| change.is_negative() && *asset != Asset::Native) {
+        let pays = |delta: &AssetDelta| delta.delta_raw.is_negative() && delta.asset != Asset::Native;
+        if flows.of_side(side).iter().any(pays) {
             return false;
         }
+        let margin = if self.liquidated.is_empty() { MARGIN_MAX } else { MARGIN_LIQUIDATION_MAX };
+        let traded = self.turnover(side, execution);
+        self.net(side, execution, flows).iter().all(|(asset, change)| {
+            let through = traded.get(asset).copied().unwrap_or_default();
+            let limit = through.saturating_mul(U256::from(margin.0)) / U256::from(10_000u32);
+            // Coins that are paid are tips to whoever includes the transaction.
+            if change.is_negative() { *asset == Asset::Native } else { change.unsigned_abs() <= limit }
+        })
+    }
+
+    /// What the sender's side gained and lost, unwrapped coins counted as the token that they were.
+    fn net(&self, side: &SendersSide, execution: &Execution, flows: &NetFlows) -> BTreeMap<Asset, I256> {
+        let mut net: BTreeMap<Asset, I256> =
+            flows.of_side(side).into_iter().map(|delta| (delta.asset, delta.delta_raw)).collect();
         for moved in wrapped_moves(execution).filter(|moved| side.has(moved.holder)) {
             let amount = I256::try_from(moved.amount_raw).unwrap_or(I256::MAX);
             let amount = if moved.is_withdrawal { amount } else { amount.saturating_neg() };
@@ -218,14 +237,7 @@ impl Markets {
                 *sum = sum.saturating_add(change);
             }
         }
-        let margin = if self.liquidated.is_empty() { MARGIN_MAX } else { MARGIN_LIQUIDATION_MAX };
-        let traded = self.turnover(side, execution);
-        net.iter().all(|(asset, change)| {
-            let through = traded.get(asset).copied().unwrap_or_default();
-            let limit = through.saturating_mul(U256::from(margin.0)) / U256::from(10_000u32);
-            // Coins that are paid are tips to whoever includes the transaction.
-            if change.is_negative() { *asset == Asset::Native } else { change.unsigned_abs() <= limit }
-        })
+        net
     }
 
     /// What the sender's side gave to markets, per asset.

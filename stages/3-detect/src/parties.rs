@@ -32,10 +32,19 @@ pub(crate) struct SendersSide(AddressSet);
 
 impl SendersSide {
     pub(crate) fn of(protocol: &Protocol, execution: &Execution) -> Self {
+        Self::unless(execution, |root| is_named(protocol, root))
+    }
+
+    /// The same where nobody is named.
+    pub(crate) fn unnamed(execution: &Execution) -> Self {
+        Self::unless(execution, |_| false)
+    }
+
+    fn unless(execution: &Execution, is_anothers: impl Fn(Address) -> bool) -> Self {
         let mut own = AddressSet::default();
         own.insert(execution.transaction.from);
         let root = execution.frames.first().map(|frame| frame.address);
-        own.extend(root.filter(|root| !is_named(protocol, *root)));
+        own.extend(root.filter(|root| !is_anothers(*root)));
         let created = execution.frames.iter().filter(|frame| is_creation(frame) && !frame.reverted);
         for frame in created {
             if own.contains(&frame.caller) {
@@ -177,6 +186,16 @@ pub(crate) fn item_moved(log: &Log) -> Option<(Address, Address)> {
 fn nonzero(flows: &BTreeMap<Asset, I256>) -> Vec<AssetDelta> {
     let deltas = flows.iter().filter(|(_, delta)| !delta.is_zero());
     deltas.map(|(asset, delta_raw)| AssetDelta { asset: *asset, delta_raw: *delta_raw }).collect()
+}
+
+/// Frames that are climbed from an event towards the transaction. A token behind a proxy takes two, an order that is settled
+/// through a router and a conduit six; the bound keeps calls nested a thousand deep from costing a thousand steps each.
+const CLIMB_MAX: usize = 16;
+
+/// A frame and those above it, the nearest first.
+pub(crate) fn climb(execution: &Execution, frame: u32) -> impl Iterator<Item = &Frame> {
+    let above = |frame: &&Frame| execution.frame(frame.parent?);
+    std::iter::successors(execution.frame(frame), above).take(CLIMB_MAX)
 }
 
 pub(crate) fn is_creation(frame: &Frame) -> bool {

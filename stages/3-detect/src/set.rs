@@ -7,7 +7,7 @@
 use crate::detector::{Comparison, Detector, Gap, Opinion};
 use crate::detectors::value_loss::loss_views;
 use crate::detectors::{ConfigError, DetectorConfig};
-use crate::ordinary::explained;
+use crate::ordinary::{explained, sandwich};
 use alloy_primitives::Address;
 use alloy_primitives::map::{AddressMap, AddressSet};
 use cordon_model::baseline::{Baseline, Baselines};
@@ -157,6 +157,13 @@ impl DetectorSet {
         }
         let said = self.detectors.iter().flat_map(|detector| detector.inspect(protocol, execution));
         explained(protocol, execution, said.collect())
+    }
+
+    /// The findings on each transaction of a block, in order, with what only a block can tell: where weak findings are half of
+    /// a sandwich, they keep their grounds, say so, and add up to no alarm. `executions` and `findings` go together.
+    #[must_use]
+    pub fn name_ordinary(&self, executions: &[Execution], findings: Vec<Vec<Finding>>) -> Vec<Vec<Finding>> {
+        sandwich::explained(&self.protocols, executions, findings)
     }
 
     /// What all detectors say about the transaction beside what each protocol was used for before; nothing where no

@@ -4,10 +4,11 @@
 //! readings fit together, so that a test says what happened and not how it is recorded. Must never: know thresholds.
 
 use crate::valuation::{balance_of, total_supply};
-use alloy_primitives::{Address, B256, Bytes, I256, Selector, U256, address};
+use alloy_primitives::{Address, B256, Bytes, I256, Selector, U256, address, keccak256};
 use cordon_model::block::Transaction;
 use cordon_model::execution::{
-    AccessKind, Creation, Execution, Frame, FrameKind, Status, StorageAccess, Transfer, ViewCall, ViewReading,
+    AccessKind, Creation, Execution, Frame, FrameKind, Log, Status, StorageAccess, Transfer, ViewCall,
+    ViewReading,
 };
 use cordon_model::protocol::{
     AccountSide, AccountView, AssetSpec, CONVERT_TO_ASSETS, Price, ProtectedContract, Protocol,
@@ -290,6 +291,15 @@ impl Script {
         }
         moved(&mut self.now.balances, (token, from), false);
         moved(&mut self.now.balances, (token, to), true);
+    }
+
+    /// A log of the current account, by the signature of its event and its indexed addresses.
+    pub(crate) fn log(&mut self, event: &str, indexed: &[Address], data: &[u8]) {
+        let seq = self.tick();
+        let (frame, address) = self.top();
+        let indexed = indexed.iter().map(|account| account.into_word());
+        let topics = [keccak256(event)].into_iter().chain(indexed).collect();
+        self.execution.logs.push(Log { seq, frame, address, topics, data: Bytes::copy_from_slice(data) });
     }
 
     /// The execution with the readings that were asked for.

@@ -25,6 +25,7 @@ impl fmt::Display for OrdinaryPattern {
         f.write_str(match self {
             Self::Arbitrage => "an arbitrage",
             Self::Liquidation => "a liquidation",
+            Self::Sandwich => "a sandwich",
         })
     }
 }
@@ -76,10 +77,13 @@ impl Evidence {
                 if *taken { f.write_str(", and its assets went to the sender's side") } else { Ok(()) }
             }
             Self::Ordinary { pattern, markets, instead_of } => {
-                write!(
-                    f,
-                    "{instead_of}; ordinary as part of {pattern} over {markets} markets, at which nobody else loses"
-                )
+                write!(f, "{instead_of}; ordinary as part of {pattern} over {markets} markets, ")?;
+                f.write_str(match pattern {
+                    OrdinaryPattern::Arbitrage | OrdinaryPattern::Liquidation => "at which nobody else loses",
+                    OrdinaryPattern::Sandwich => {
+                        "in which a user got a worse price, and the protocol loses nothing"
+                    }
+                })
             }
             Self::ValueLoss { .. }
             | Self::Reentry { .. }
