@@ -9,12 +9,14 @@
 
 mod history;
 mod judge;
+mod labels;
 mod report;
 mod states;
 mod tally;
 
 pub use judge::RecordKind;
-pub use report::{Alarm, BacktestReport, ClassRow, DetectorRow, Miss, SourceRow};
+pub use labels::Labels;
+pub use report::{Alarm, BacktestReport, ClassRow, DetectorRow, LabelRow, Miss, SourceRow};
 pub use tally::Share;
 
 use crate::error::EngineError;
@@ -33,6 +35,8 @@ pub struct Corpus {
     pub attacks: Vec<PathBuf>,
     /// Files and folders of ordinary transactions.
     pub benign: Vec<PathBuf>,
+    /// What others call the attacks; only the report reads it.
+    pub labels: Labels,
 }
 
 /// One file to judge.
@@ -75,7 +79,7 @@ pub fn backtest(
     let mut verdicts = verdicts.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     verdicts.sort_by_key(|(at, _)| *at);
     let judged = verdicts.into_iter().filter_map(|(at, verdict)| Some((tasks.get(at)?, verdict)));
-    Ok(report::summarise(judged.collect(), unknown))
+    Ok(report::summarise(judged.collect(), unknown, &corpus.labels))
 }
 
 fn tasks(corpus: &Corpus) -> Result<Vec<Task>, EngineError> {

@@ -142,6 +142,9 @@ pub(crate) struct Backtest {
     /// Recordings of ordinary transactions.
     #[arg(long, num_args = 1.., value_name = "PATH")]
     pub(crate) benign: Vec<PathBuf>,
+    /// Classes of the attacks in somebody's words: lines `transaction hash,class`. They sort the report and nothing else.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: Option<PathBuf>,
     /// Print the result as JSON.
     #[arg(long)]
     pub(crate) json: bool,

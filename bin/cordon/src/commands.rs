@@ -7,7 +7,7 @@ use crate::args::{
     Replay, WithConfig,
 };
 use anyhow::{Context, Result};
-use cordon_engine::backtest::{Corpus, backtest};
+use cordon_engine::backtest::{Corpus, Labels, backtest};
 use cordon_engine::drill::{self, DrillEvent, Verdict};
 use cordon_engine::incidents::{Decree, Ruling};
 use cordon_engine::{
@@ -231,11 +231,12 @@ async fn replay(arguments: Replay) -> Result<ExitCode> {
 
 /// Judges recordings. That attacks were missed is a finding, and no failure of the command.
 async fn judge_recordings(arguments: Backtest) -> Result<ExitCode> {
-    let Backtest { attacks, benign, json } = arguments;
+    let Backtest { attacks, benign, labels, json } = arguments;
     if attacks.is_empty() && benign.is_empty() {
         anyhow::bail!("nothing to judge: name --attacks PATH, --benign PATH, or both");
     }
-    let corpus = Corpus { attacks, benign };
+    let labels = labels.map_or_else(|| Ok(Labels::default()), |path| read_labels(&path))?;
+    let corpus = Corpus { attacks, benign, labels };
     let last = Mutex::new(Instant::now());
     let progress = move |done: usize, all: usize| {
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -252,6 +253,12 @@ async fn judge_recordings(arguments: Backtest) -> Result<ExitCode> {
         report.lines().iter().try_for_each(|line| say(line))?
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn read_labels(path: &Path) -> Result<Labels> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("reading labels from '{}'", path.display()))?;
+    Labels::parse(&text).map_err(|why| anyhow::anyhow!("labels in '{}': {why}", path.display()))
 }
 
 /// Figures of one run; those of forks and of cold state are JSON, one object.

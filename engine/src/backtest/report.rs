@@ -5,6 +5,7 @@
 
 use super::Task;
 use super::judge::{Judged, RecordKind, Unjudged, Verdict};
+use super::labels::Labels;
 use super::tally::Share;
 use crate::bench::Decimal;
 use alloy_primitives::B256;
@@ -36,6 +37,8 @@ pub struct BacktestReport {
     pub false_alarm_interval: Share,
     /// The same per 100,000 that call a contract.
     pub false_alarms_per_100k_calls: Share,
+    /// By what others call the attack, where labels were given.
+    pub labels: Vec<LabelRow>,
     /// By kind of attack that was seen.
     pub classes: Vec<ClassRow>,
     /// By detector.
@@ -50,6 +53,15 @@ pub struct BacktestReport {
     pub truncated: u64,
     /// Files that could not be judged, with the reason; those with the same reason are counted.
     pub unjudged: Vec<String>,
+}
+
+/// Attacks that others say are of one class.
+#[derive(Debug, Clone, Serialize)]
+pub struct LabelRow {
+    /// The class in their words; `None` for attacks without a label.
+    pub label: Option<String>,
+    /// Detected ones, of all of them.
+    pub detected: Share,
 }
 
 /// What one kind of finding contributed.
@@ -145,6 +157,8 @@ struct Summary {
     benign_calls: u64,
     false_alarms: u64,
     truncated: u64,
+    /// Attacks and detected ones, by label.
+    labels: BTreeMap<Option<String>, (u64, u64)>,
     classes: BTreeMap<AttackClass, Class>,
     voices: BTreeMap<String, Voice>,
     sources: Vec<SourceRow>,
@@ -159,19 +173,23 @@ struct Summary {
 }
 
 /// The report of all verdicts, in order, and of what was passed over.
-pub(super) fn summarise(judged: Vec<(&Task, Verdict)>, passed_over: Vec<String>) -> BacktestReport {
+pub(super) fn summarise(
+    judged: Vec<(&Task, Verdict)>,
+    passed_over: Vec<String>,
+    labels: &Labels,
+) -> BacktestReport {
     let executed = judged.iter().filter(|(_, verdict)| verdict.kind == Some(RecordKind::ExecutedState));
     let executed = executed.flat_map(|(_, verdict)| verdict.transactions.iter().map(|one| one.tx)).collect();
     let mut summary = Summary { executed, ..Summary::default() };
     for (task, verdict) in judged {
-        summary.add(task, verdict);
+        summary.add(task, verdict, labels);
     }
     summary.unjudged.extend(passed_over);
     summary.finish()
 }
 
 impl Summary {
-    fn add(&mut self, task: &Task, verdict: Verdict) {
+    fn add(&mut self, task: &Task, verdict: Verdict, labels: &Labels) {
         match verdict.unjudged {
             Some(Unjudged::File(reason)) => {
                 self.unjudged.push(format!("{}: {reason}", task.path.display()));
@@ -198,6 +216,9 @@ impl Summary {
             *alarms += u64::from(judged.is_alarm);
             self.truncated += u64::from(judged.truncated);
             self.voices(&judged);
+            if judged.is_attack && !labels.is_empty() {
+                self.label(&judged, labels);
+            }
             if judged.is_attack { self.attack(task, &judged) } else { self.ordinary(&judged) }
         }
         for (is_attack, (transactions, alarms)) in counted {
@@ -231,6 +252,13 @@ impl Summary {
                 voice.false_alarms += u64::from(judged.is_alarm);
             }
         }
+    }
+
+    fn label(&mut self, judged: &Judged, labels: &Labels) {
+        let label = labels.class(&judged.tx).map(str::to_owned);
+        let (attacks, detected) = self.labels.entry(label).or_default();
+        *attacks += 1;
+        *detected += u64::from(judged.is_alarm);
     }
 
     fn attack(&mut self, task: &Task, judged: &Judged) {
@@ -283,6 +311,7 @@ impl Summary {
             false_alarms_per_100k: rate.share,
             false_alarm_interval: rate,
             false_alarms_per_100k_calls: Share::per_100k(self.false_alarms, self.benign_calls),
+            labels: self.labels.into_iter().map(LabelRow::from).collect(),
             classes: self.classes.into_iter().map(row).collect(),
             detectors: self.voices.into_iter().map(DetectorRow::from).collect(),
             sources: self.sources,
@@ -301,6 +330,12 @@ fn shared_reason(((source, reason), (count, details)): ((PathBuf, String), (u64,
         line.push_str(&format!(" ({})", details.join("; ")));
     }
     line
+}
+
+impl From<(Option<String>, (u64, u64))> for LabelRow {
+    fn from((label, (attacks, detected)): (Option<String>, (u64, u64))) -> Self {
+        Self { label, detected: Share::new(detected, attacks) }
+    }
 }
 
 impl From<(String, Voice)> for DetectorRow {
@@ -355,6 +390,11 @@ impl BacktestReport {
                 row.transactions,
                 row.files
             )
+        }));
+        lines.extend(self.labels.iter().map(|row| {
+            let Share { count, of, share, low, high } = row.detected;
+            let label = row.label.as_deref().unwrap_or("attacks without a label");
+            format!("  {label}: {count} of {of} detected, {share} ({low} to {high})")
         }));
         lines.extend(self.classes.iter().map(|row| {
             format!(

@@ -48,7 +48,8 @@ fn zstd_of(text: &str) -> Vec<u8> {
 }
 
 fn run(attacks: &Path, benign: &Path) -> BacktestReport {
-    let corpus = Corpus { attacks: vec![attacks.to_owned()], benign: vec![benign.to_owned()] };
+    let (attacks, benign) = (vec![attacks.to_owned()], vec![benign.to_owned()]);
+    let corpus = Corpus { attacks, benign, ..Corpus::default() };
     backtest(&corpus, &|_, _| ()).unwrap()
 }
 
@@ -63,6 +64,27 @@ fn an_attack_is_told_from_a_loan_that_harms_nobody() {
     assert_eq!((report.false_alarms, report.benign_calls), (0, 1), "{:?}", report.alarms);
     assert_eq!(report.recall.to_string(), "1.000");
     assert_eq!(report.unjudged, Vec::<String>::new());
+}
+
+#[test]
+fn labels_sort_the_attacks_and_change_nothing_else() {
+    let attacks = tempfile::tempdir().unwrap();
+    let [theft, other] = [alloy_primitives::B256::repeat_byte(1), alloy_primitives::B256::repeat_byte(2)];
+    write(attacks.path(), &theft.to_string(), &loan(Some(500)));
+    write(attacks.path(), &other.to_string(), &call(SENDER, LENDER, "0x", &[]));
+    let corpus = |labels: &str| Corpus {
+        attacks: vec![attacks.path().to_owned()],
+        labels: Labels::parse(labels).unwrap(),
+        ..Corpus::default()
+    };
+    let plain = backtest(&corpus(""), &|_, _| ()).unwrap();
+    assert!(plain.labels.is_empty());
+    let report = backtest(&corpus(&format!("{theft},borrowed coins")), &|_, _| ()).unwrap();
+    let rows: Vec<_> =
+        report.labels.iter().map(|row| (row.label.as_deref(), row.detected.count, row.detected.of)).collect();
+    assert_eq!(rows, [(None, 0, 1), (Some("borrowed coins"), 1, 1)]);
+    assert_eq!(report.detected, plain.detected);
+    assert!(report.lines().iter().any(|line| line.starts_with("  borrowed coins: 1 of 1 detected, 1.000")));
 }
 
 #[test]
@@ -89,7 +111,7 @@ fn a_case_counts_once_and_what_cannot_be_judged_is_named() {
     has(": 2 files: format 'cordon-body/1' is not judged");
     has(": 1 files: a state before an attack is no ordinary transaction");
     has(": 1 files: a block does not say which of its transactions is an attack");
-    let missing = Corpus { attacks: vec![attacks.path().join("none")], benign: Vec::new() };
+    let missing = Corpus { attacks: vec![attacks.path().join("none")], ..Corpus::default() };
     assert!(backtest(&missing, &|_, _| ()).unwrap_err().to_string().contains("archive"));
 }
 
