@@ -17,6 +17,7 @@ mod needs;
 mod readings;
 mod records;
 mod shortcuts;
+mod sieve;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -37,6 +38,7 @@ use literals::Constant;
 use needs::{Index, Needs, Present};
 use records::{Facts, Scope};
 use serde::Deserialize;
+use sieve::Gates;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -84,6 +86,7 @@ struct Rule {
     expression: cel::IdedExpr,
     constants: Vec<Constant>,
     needs: Needs,
+    gates: Gates,
     /// What it names of that which not every record tells, see [`is_known`]. Where it names several, the one that is
     /// known least often.
     beyond_calls: Option<&'static str>,
@@ -97,6 +100,9 @@ impl Rule {
         }
         if let Some(reading) = facts.unanswered(&self.constants) {
             return Err(format!("there is no answer to {reading}"));
+        }
+        if sieve::is_shut(&self.gates, &self.constants, facts) {
+            return Ok(false);
         }
         facts.budget().renew();
         let scope = Scope { facts, constants: &self.constants };
@@ -148,9 +154,13 @@ impl UserRules {
     }
 
     /// The rules that might hold, each with its set.
-    fn worth_a_look(&self, execution: &Execution) -> impl Iterator<Item = (&RuleSet, &Rule)> {
+    fn worth_a_look(
+        &self,
+        protocol: &Protocol,
+        execution: &Execution,
+    ) -> impl Iterator<Item = (&RuleSet, &Rule)> {
         let places = if execution.detail.knows_logs() {
-            self.index.worth_a_look(&Present::of(execution))
+            self.index.worth_a_look(Present::of(protocol, execution))
         } else {
             self.index.all()
         };
@@ -162,7 +172,7 @@ impl UserRules {
 
     fn judged(&self, protocol: &Protocol, execution: &Execution) -> Vec<(&Rule, Result<bool, String>)> {
         let facts = Facts::new(protocol, execution);
-        let rules = self.worth_a_look(execution);
+        let rules = self.worth_a_look(protocol, execution);
         rules.map(|(set, rule)| (rule, rule.holds(&set.env, &facts))).collect()
     }
 }
@@ -172,11 +182,11 @@ impl Detector for UserRules {
         "rules"
     }
 
-    fn views(&self, _: &Protocol, execution: &Execution) -> Vec<ViewCall> {
+    fn views(&self, protocol: &Protocol, execution: &Execution) -> Vec<ViewCall> {
         if !self.asks {
             return Vec::new();
         }
-        let constants = self.worth_a_look(execution).flat_map(|(_, rule)| &rule.constants);
+        let constants = self.worth_a_look(protocol, execution).flat_map(|(_, rule)| &rule.constants);
         constants.filter_map(Constant::reading).map(|reading| reading.call.clone()).collect()
     }
 

@@ -8,7 +8,7 @@ use super::functions::environment;
 use super::literals::Constant;
 use super::needs::Needs;
 use super::records::Facts;
-use super::{BEYOND_CALLS, Rule, literals, shortcuts, types};
+use super::{BEYOND_CALLS, Rule, literals, shortcuts, sieve, types};
 use cel::common::ast::IdedExpr;
 use cel::{Env, Program};
 use cordon_model::finding::Score;
@@ -132,9 +132,10 @@ impl RawRule {
         let program = parse(env, self.when.get_ref(), start)?;
         let mut expression: IdedExpr = program.expression().clone();
         let shown = |mistake: Mistake| mistake.shown(&program, start);
-        let constants = literals::lift(&mut expression).map_err(shown)?;
+        let mut constants = literals::lift(&mut expression).map_err(shown)?;
         types::check(&expression, &constants).map_err(shown)?;
         let needs = Needs::of(&expression, &constants);
+        let gates = sieve::take(&mut expression, &mut constants);
         shortcuts::take(&mut expression);
         let rule = Rule {
             explanation: self.explain.unwrap_or_else(|| self.title.clone()),
@@ -142,6 +143,7 @@ impl RawRule {
             title: self.title,
             score: Score(self.score),
             needs,
+            gates,
             beyond_calls: BEYOND_CALLS.into_iter().find(|list| program.references().has_variable(list)),
             expression,
             constants,
@@ -227,7 +229,7 @@ fn bounded(text: &str) -> Result<(), String> {
 fn run(rule: &Rule, env: &Arc<Env>, case: &Case) -> Result<(), String> {
     let named = |what: String| format!("test '{}': {what}", case.name);
     let (protocol, execution) = case.build().map_err(named)?;
-    let holds = rule.needs.are_met(&super::Present::of(&execution))
+    let holds = rule.needs.are_met(super::Present::of(&protocol, &execution))
         && rule.holds(env, &Facts::new(&protocol, &execution)).map_err(named)?;
     if holds == case.expect {
         return Ok(());
