@@ -231,11 +231,11 @@ async fn replay(arguments: Replay) -> Result<ExitCode> {
 
 /// Judges recordings. That attacks were missed is a finding, and no failure of the command.
 async fn judge_recordings(arguments: Backtest) -> Result<ExitCode> {
-    let Backtest { attacks, benign, json } = arguments;
+    let Backtest { attacks, benign, rules, json } = arguments;
     if attacks.is_empty() && benign.is_empty() {
         anyhow::bail!("nothing to judge: name --attacks PATH, --benign PATH, or both");
     }
-    let corpus = Corpus { attacks, benign };
+    let corpus = Corpus { attacks, benign, rules };
     let last = Mutex::new(Instant::now());
     let progress = move |done: usize, all: usize| {
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,6 +5,7 @@
 
 use super::Task;
 use super::judge::{Judged, RecordKind, Unjudged, Verdict};
+use super::rules::{RuleRow, Rules};
 use super::tally::Share;
 use crate::bench::Decimal;
 use alloy_primitives::B256;
@@ -40,6 +41,8 @@ pub struct BacktestReport {
     pub classes: Vec<ClassRow>,
     /// By detector.
     pub detectors: Vec<DetectorRow>,
+    /// By rule, where rule files were named; those that held most often in ordinary use first.
+    pub rules: Vec<RuleRow>,
     /// By path as it was named, and by kind of recording.
     pub sources: Vec<SourceRow>,
     /// Attacks that raised no alarm.
@@ -147,6 +150,7 @@ struct Summary {
     truncated: u64,
     classes: BTreeMap<AttackClass, Class>,
     voices: BTreeMap<String, Voice>,
+    rules: Rules,
     sources: Vec<SourceRow>,
     misses: Vec<Miss>,
     alarms: Vec<Alarm>,
@@ -159,10 +163,14 @@ struct Summary {
 }
 
 /// The report of all verdicts, in order, and of what was passed over.
-pub(super) fn summarise(judged: Vec<(&Task, Verdict)>, passed_over: Vec<String>) -> BacktestReport {
+pub(super) fn summarise(
+    judged: Vec<(&Task, Verdict)>,
+    passed_over: Vec<String>,
+    rules: Rules,
+) -> BacktestReport {
     let executed = judged.iter().filter(|(_, verdict)| verdict.kind == Some(RecordKind::ExecutedState));
     let executed = executed.flat_map(|(_, verdict)| verdict.transactions.iter().map(|one| one.tx)).collect();
-    let mut summary = Summary { executed, ..Summary::default() };
+    let mut summary = Summary { executed, rules, ..Summary::default() };
     for (task, verdict) in judged {
         summary.add(task, verdict);
     }
@@ -198,6 +206,7 @@ impl Summary {
             *alarms += u64::from(judged.is_alarm);
             self.truncated += u64::from(judged.truncated);
             self.voices(&judged);
+            self.rules.add(&judged);
             if judged.is_attack { self.attack(task, &judged) } else { self.ordinary(&judged) }
         }
         for (is_attack, (transactions, alarms)) in counted {
@@ -285,6 +294,7 @@ impl Summary {
             false_alarms_per_100k_calls: Share::per_100k(self.false_alarms, self.benign_calls),
             classes: self.classes.into_iter().map(row).collect(),
             detectors: self.voices.into_iter().map(DetectorRow::from).collect(),
+            rules: self.rules.rows(),
             sources: self.sources,
             misses: self.misses,
             alarms: self.alarms,
@@ -368,6 +378,7 @@ impl BacktestReport {
                 row.detector, row.seen_in_attacks, row.decisive, row.seen_in_benign, row.false_alarms
             )
         }));
+        lines.extend(self.rules.iter().map(RuleRow::line));
         lines.extend(self.alarms.iter().flat_map(|alarm| {
             let grounds = alarm.grounds.iter().map(|ground| format!("    {ground}"));
             std::iter::once(format!("alarm on ordinary {}", alarm.tx)).chain(grounds)

@@ -9,6 +9,7 @@ use alloy_primitives::map::AddressSet;
 use alloy_primitives::{Address, B256, Selector, keccak256};
 use cordon_detect::rules::{RuleSet, RulesConfig};
 use cordon_detect::{DetectorConfig, DetectorSet};
+use cordon_model::baseline::{Baselines, Measure};
 use cordon_model::execution::Execution;
 use cordon_model::protocol::{ProtectedContract, Protocol};
 use cordon_model::units::{ChainId, ProtocolId};
@@ -35,6 +36,9 @@ const RULE_STEPS: [usize; 3] = [1, 10, 100];
 /// Numbers of protected contracts that are compared.
 const CONTRACT_STEPS: [usize; 3] = [1, 100, 10_000];
 
+/// The setting that compares with a baseline.
+const COMPARED: &str = "every detector and baseline";
+
 /// One way to judge.
 #[derive(Debug)]
 pub(super) struct Setting {
@@ -42,6 +46,8 @@ pub(super) struct Setting {
     pub(super) rules: usize,
     pub(super) contracts: usize,
     pub(super) detectors: Arc<DetectorSet>,
+    /// What was ordinary so far, where that is compared with as well.
+    pub(super) baselines: Option<Baselines>,
 }
 
 /// What occurs in the blocks.
@@ -88,7 +94,7 @@ pub(super) fn settings(live: &Live, chains: &BTreeSet<ChainId>) -> Result<Vec<Se
     let setting = |name: &str, rules, configs: &[DetectorConfig], (lively, contracts)| {
         let protocols = chains.iter().map(|chain| protocol(*chain, live, lively, contracts)).collect();
         let detectors = Arc::new(DetectorSet::from_configs(configs, protocols)?);
-        Ok::<_, EngineError>(Setting { name: name.to_owned(), rules, contracts, detectors })
+        Ok::<_, EngineError>(Setting { name: name.to_owned(), rules, contracts, detectors, baselines: None })
     };
     let only_rules = std::slice::from_ref(&full);
     let mut settings = vec![
@@ -96,6 +102,7 @@ pub(super) fn settings(live: &Live, chains: &BTreeSet<ChainId>) -> Result<Vec<Se
         setting("facts, flows and rules", RULES, only_rules, usual)?,
         setting("every detector", 0, &DetectorConfig::all(), usual)?,
         setting("every detector and rules", RULES, &every(&full), usual)?,
+        setting(COMPARED, 0, &DetectorConfig::all(), usual)?,
         setting("all accounts: facts", 0, &[], all)?,
         setting("all accounts: detectors", 0, &DetectorConfig::all(), all)?,
         setting("all accounts: and rules", RULES, &every(&full), all)?,
@@ -189,6 +196,35 @@ fn nth<T: Copy>(list: &[T], index: usize) -> Option<T> {
 }
 
 impl Setting {
+    /// Learns from these transactions where the setting compares, as if each had been ordinary. So a comparison later finds
+    /// a baseline of full size, and what it looks up.
+    pub(super) fn learn<'e>(&mut self, executions: impl Iterator<Item = &'e Execution>) {
+        if self.name != COMPARED {
+            return;
+        }
+        let mut baselines = Baselines::default();
+        for execution in executions {
+            for (protocol, compared) in self.detectors.compare(execution, &baselines) {
+                let measures: Vec<Measure> = compared.firsts.iter().map(|first| first.measure).collect();
+                let transactions = baselines.transactions(&protocol).saturating_add(1);
+                baselines.learn(&protocol, execution.tx.block, transactions, &measures);
+            }
+        }
+        self.baselines = Some(baselines);
+    }
+
+    /// Judges a transaction that concerns it, as the engine does; false where none of it is concerned.
+    pub(super) fn judge(&self, execution: &Execution) -> bool {
+        let concerns = self.detectors.concerns(execution);
+        if concerns {
+            std::hint::black_box(self.detectors.judge(execution));
+            if let Some(baselines) = &self.baselines {
+                std::hint::black_box(self.detectors.compare(execution, baselines));
+            }
+        }
+        concerns
+    }
+
     /// The addresses that its detectors watch.
     pub(super) fn watched(&self) -> Arc<AddressSet> {
         self.detectors.watched()

@@ -170,6 +170,18 @@ impl UserRules {
         })
     }
 
+    /// Every rule's id and score, in the order of the files.
+    pub fn scores(&self) -> impl Iterator<Item = (&str, Score)> {
+        self.sets.iter().flat_map(|set| &set.rules).map(|rule| (rule.id.as_str(), rule.score))
+    }
+
+    /// The ids of the rules that could not be judged for this transaction.
+    #[must_use]
+    pub fn unknown(&self, protocol: &Protocol, execution: &Execution) -> Vec<String> {
+        let judged = self.judged(protocol, execution).into_iter();
+        judged.filter(|(_, holds)| holds.is_err()).map(|(rule, _)| rule.id.clone()).collect()
+    }
+
     fn judged(&self, protocol: &Protocol, execution: &Execution) -> Vec<(&Rule, Result<bool, String>)> {
         let facts = Facts::new(protocol, execution);
         let rules = self.worth_a_look(protocol, execution);
