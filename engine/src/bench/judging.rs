@@ -7,7 +7,7 @@
 use crate::error::EngineError;
 use alloy_primitives::map::AddressSet;
 use alloy_primitives::{Address, B256, Selector, keccak256};
-use cordon_detect::rules::{RuleSet, RulesConfig};
+use cordon_detect::rules::{AbiFile, RuleError, RuleSet, RulesConfig};
 use cordon_detect::{DetectorConfig, DetectorSet};
 use cordon_model::baseline::{Baselines, Measure};
 use cordon_model::execution::Execution;
@@ -38,6 +38,11 @@ const CONTRACT_STEPS: [usize; 3] = [1, 100, 10_000];
 
 /// The setting that compares with a baseline.
 const COMPARED: &str = "every detector and baseline";
+
+/// Numbers of entries of the ABI by which rules name functions: a token's few, and those of a large contract.
+const ABI_STEPS: [usize; 2] = [2, 122];
+/// Rules of these settings. Half of them decode every `transfer` of every transaction, half every `approve`.
+const ABI_RULES: usize = 100;
 
 /// One way to judge.
 #[derive(Debug)]
@@ -111,6 +116,10 @@ pub(super) fn settings(live: &Live, chains: &BTreeSet<ChainId>) -> Result<Vec<Se
         settings.push(setting("by rules", count, &[rules(live, count)?], usual)?);
     }
     settings.push(setting("by rules", RULES, only_rules, usual)?);
+    for entries in ABI_STEPS {
+        let name = format!("rules by an ABI of {entries}");
+        settings.push(setting(&name, ABI_RULES, &[rules_by_abi(entries)?], usual)?);
+    }
     for contracts in CONTRACT_STEPS {
         settings.push(setting("by protected contracts", RULES, &every(&full), (1, contracts))?);
     }
@@ -148,7 +157,34 @@ fn rules(live: &Live, count: usize) -> Result<DetectorConfig, EngineError> {
             "[[rule]]\nid = 'r{number}'\ntitle = 'r{number}'\nclass = 'bench'\nscore = 1\nwhen = '''{when}'''\n"
         );
     }
-    let set = RuleSet::parse("bench", &text).map_err(|errors| {
+    loaded(RuleSet::parse("bench", &text))
+}
+
+/// Rules that name functions of an ABI and decode their arguments.
+fn rules_by_abi(entries: usize) -> Result<DetectorConfig, EngineError> {
+    let entry = |name: &str| {
+        format!(
+            r#"{{"type":"function","name":"{name}","inputs":[{{"name":"a","type":"address"}},{{"name":"b","type":"uint256"}}],"outputs":[],"stateMutability":"nonpayable"}}"#
+        )
+    };
+    let others = (0..entries.saturating_sub(2)).map(|number| entry(&format!("bench{number}")));
+    let all: Vec<String> = ["transfer", "approve"].into_iter().map(entry).chain(others).collect();
+    let mut text = "abi = ['bench.json']\n".to_owned();
+    for number in 0..ABI_RULES {
+        let name = if number % 2 == 0 { "transfer" } else { "approve" };
+        // Writing to a text cannot fail.
+        let _written = write!(
+            text,
+            "[[rule]]\nid = 'a{number}'\ntitle = 'a{number}'\nclass = 'bench'\nscore = 1\n\
+             when = '''calls.exists(c, c.selector == sig(\"{name}\") && args(c, \"{name}\")[1] == {number} && c.depth > 5000)'''\n"
+        );
+    }
+    let abi = AbiFile { path: PathBuf::from("bench.json"), text: format!("[{}]", all.join(",")) };
+    loaded(RuleSet::parse_with("bench", &text, vec![abi]))
+}
+
+fn loaded(set: Result<RuleSet, Vec<RuleError>>) -> Result<DetectorConfig, EngineError> {
+    let set = set.map_err(|errors| {
         let found = errors.first().map(ToString::to_string).unwrap_or_default();
         EngineError::Argument {
             what: "rule",

@@ -6,6 +6,7 @@
 //!
 //! The language, its variables and functions: `docs/rules.md`.
 
+mod abi;
 mod cases;
 mod decoded;
 mod fault;
@@ -23,6 +24,7 @@ mod tests;
 mod types;
 mod values;
 
+pub use abi::AbiFile;
 pub use fault::RuleError;
 pub use file::{RULE_FILE_BYTES_MAX, RuleSet};
 

@@ -2,6 +2,7 @@
 //!
 //! In: text. Out: a [`RuleSet`], or every error of the file. Must never: keep a rule whose own tests fail.
 
+use super::abi::{AbiFile, Names};
 use super::cases::Case;
 use super::fault::{Mistake, RuleError, Start, caret};
 use super::functions::environment;
@@ -15,6 +16,7 @@ use cordon_model::finding::Score;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use toml::Spanned;
 
@@ -38,6 +40,7 @@ const RULES_MAX: usize = 2_000;
 pub struct RuleSet {
     origin: String,
     text: String,
+    abis: Vec<AbiFile>,
     pub(super) env: Arc<Env>,
     pub(super) rules: Vec<Rule>,
 }
@@ -54,7 +57,7 @@ impl fmt::Debug for RuleSet {
 /// Two sets are the same where they were read from the same text.
 impl PartialEq for RuleSet {
     fn eq(&self, other: &Self) -> bool {
-        self.is_of(&other.origin, &other.text)
+        self.is_of(&other.origin, &other.text) && self.abis == other.abis
     }
 }
 
@@ -63,6 +66,8 @@ impl Eq for RuleSet {}
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawFile {
+    #[serde(default)]
+    abi: Vec<PathBuf>,
     #[serde(default)]
     rule: Vec<RawRule>,
 }
@@ -82,17 +87,40 @@ struct RawRule {
 }
 
 impl RuleSet {
-    /// The rules of a file; `origin` names it in errors.
+    /// The rules of a file that names no ABIs; see [`Self::parse_with`].
+    ///
+    /// # Errors
+    /// As [`Self::parse_with`].
+    pub fn parse(origin: &str, text: &str) -> Result<Self, Vec<RuleError>> {
+        Self::parse_with(origin, text, Vec::new())
+    }
+
+    /// The ABI files that the text of a rule file names, relative to it; none where it is no rule file at all.
+    #[must_use]
+    pub fn abi_files(text: &str) -> Vec<PathBuf> {
+        #[derive(Deserialize)]
+        struct Named {
+            #[serde(default)]
+            abi: Vec<PathBuf>,
+        }
+        toml::from_str::<Named>(text).map(|named| named.abi).unwrap_or_default()
+    }
+
+    /// The rules of a file, with the ABIs that it names; `origin` names it in errors.
     ///
     /// # Errors
     /// Everything that is wrong with the file: at most one thing per rule, since the first may cause the others.
-    pub fn parse(origin: &str, text: &str) -> Result<Self, Vec<RuleError>> {
+    pub fn parse_with(origin: &str, text: &str, abis: Vec<AbiFile>) -> Result<Self, Vec<RuleError>> {
         let error = |place: String, what: String| RuleError { origin: origin.to_owned(), place, what };
         let whole = |what: String| vec![error("the file".to_owned(), what)];
         let raw: RawFile = toml::from_str(text).map_err(|error| whole(error.to_string()))?;
         if raw.rule.is_empty() || raw.rule.len() > RULES_MAX {
             return Err(whole(format!("{} rules: expected 1 to {RULES_MAX}", raw.rule.len())));
         }
+        if let Some(unread) = raw.abi.iter().find(|path| abis.iter().all(|abi| abi.path != **path)) {
+            return Err(whole(format!("abi '{}' was not read", unread.display())));
+        }
+        let names = Names::of(&abis).map_err(whole)?;
         let env = environment().map_err(|error| whole(error.to_string()))?.with_optional_support(false);
         let env = Arc::new(env);
         let (mut rules, mut errors, mut ids) = (Vec::new(), Vec::new(), BTreeSet::new());
@@ -102,7 +130,7 @@ impl RuleSet {
                 errors.push(error(place, "its id stands in the file twice".to_owned()));
                 continue;
             }
-            match raw.ready(&env, text) {
+            match raw.ready(&env, text, &names) {
                 Ok(rule) => rules.push(rule),
                 Err(what) => errors.push(error(place, what)),
             }
@@ -110,13 +138,19 @@ impl RuleSet {
         if !errors.is_empty() {
             return Err(errors);
         }
-        Ok(Self { origin: origin.to_owned(), text: text.to_owned(), env, rules })
+        Ok(Self { origin: origin.to_owned(), text: text.to_owned(), abis, env, rules })
     }
 
     /// Whether it was read from this text of this file.
     #[must_use]
     pub fn is_of(&self, origin: &str, text: &str) -> bool {
         self.origin == origin && self.text == text
+    }
+
+    /// The ABIs that it was read with.
+    #[must_use]
+    pub fn abis(&self) -> &[AbiFile] {
+        &self.abis
     }
 
     /// The ids of its rules.
@@ -126,12 +160,13 @@ impl RuleSet {
 }
 
 impl RawRule {
-    fn ready(self, env: &Arc<Env>, file: &str) -> Result<Rule, String> {
+    fn ready(self, env: &Arc<Env>, file: &str, names: &Names) -> Result<Rule, String> {
         self.check_words()?;
         let start = Start::of(file, self.when.span());
         let program = parse(env, self.when.get_ref(), start)?;
         let mut expression: IdedExpr = program.expression().clone();
         let shown = |mistake: Mistake| mistake.shown(&program, start);
+        names.expand(&mut expression).map_err(shown)?;
         let mut constants = literals::lift(&mut expression).map_err(shown)?;
         types::check(&expression, &constants).map_err(shown)?;
         let needs = Needs::of(&expression, &constants);
