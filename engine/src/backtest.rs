@@ -1,7 +1,8 @@
 //! `cordon backtest`: the detectors, at their defaults, over recorded attacks and recorded ordinary use.
 //!
 //! In: folders of recordings of every kind that [`RecordKind`] lists. Out: how many attacks were detected and how many ordinary
-//! transactions raised an alarm, each miss and each false alarm with its grounds. Must never: know a case. What is
+//! transactions raised an alarm, each miss and each false alarm with its grounds; and of every rule, where rule files are
+//! named, how often it held. Must never: know a case. What is
 //! protected is not configured here: each transaction is judged as if everybody but its sender were protected.
 //!
 //! An alarm is what would open an incident under the default policy. Every file is judged by itself, in the order of names,
@@ -11,12 +12,14 @@ mod history;
 mod judge;
 mod labels;
 mod report;
+mod rules;
 mod states;
 mod tally;
 
 pub use judge::RecordKind;
 pub use labels::Labels;
 pub use report::{Alarm, BacktestReport, ClassRow, DetectorRow, LabelRow, Miss, SourceRow};
+pub use rules::RuleRow;
 pub use tally::Share;
 
 use crate::error::EngineError;
@@ -37,6 +40,8 @@ pub struct Corpus {
     pub benign: Vec<PathBuf>,
     /// What others call the attacks; only the report reads it.
     pub labels: Labels,
+    /// Rule files that are judged by as well.
+    pub rules: Vec<PathBuf>,
 }
 
 /// One file to judge.
@@ -58,7 +63,7 @@ pub fn backtest(
 ) -> Result<BacktestReport, EngineError> {
     let tasks = tasks(corpus)?;
     let unknown = unknown(corpus)?;
-    let (judge, trees) = (Judge::new()?, Trees::among(&tasks));
+    let (judge, trees) = (Judge::new(&corpus.rules)?, Trees::among(&tasks));
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let verdicts: Mutex<Vec<(usize, Verdict)>> = Mutex::new(Vec::with_capacity(tasks.len()));
     let work = || {
@@ -79,7 +84,8 @@ pub fn backtest(
     let mut verdicts = verdicts.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     verdicts.sort_by_key(|(at, _)| *at);
     let judged = verdicts.into_iter().filter_map(|(at, verdict)| Some((tasks.get(at)?, verdict)));
-    Ok(report::summarise(judged.collect(), unknown, &corpus.labels))
+    let judged: Vec<_> = judged.collect();
+    Ok(report::summarise(judged, unknown, (judge.into_rules(), &corpus.labels)))
 }
 
 fn tasks(corpus: &Corpus) -> Result<Vec<Task>, EngineError> {

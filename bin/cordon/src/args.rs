@@ -52,7 +52,7 @@ pub(crate) enum Command {
     /// Count how many recorded attacks the detectors see, and how many ordinary transactions alarm them.
     ///
     /// PATH is a recording or a folder of them: blocks (cordon-block/1) and call trees of single transactions (the JSON of
-    /// callTracer), both Zstandard-compressed. Nothing is configured: everybody but the sender counts as protected, and an
+    /// callTracer), both Zstandard-compressed. Nothing but rules is configured: everybody but the sender counts as protected, and an
     /// alarm is what would open an incident at the defaults.
     Backtest(Backtest),
     /// Measure what the product costs, each figure as a ratio within one run.
@@ -145,6 +145,9 @@ pub(crate) struct Backtest {
     /// Classes of the attacks in somebody's words: lines `transaction hash,class`. They sort the report and nothing else.
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: Option<PathBuf>,
+    /// Rule files to judge by as well; the report says of every rule how often it held.
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    pub(crate) rules: Vec<PathBuf>,
     /// Print the result as JSON.
     #[arg(long)]
     pub(crate) json: bool,

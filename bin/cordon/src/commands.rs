@@ -231,12 +231,12 @@ async fn replay(arguments: Replay) -> Result<ExitCode> {
 
 /// Judges recordings. That attacks were missed is a finding, and no failure of the command.
 async fn judge_recordings(arguments: Backtest) -> Result<ExitCode> {
-    let Backtest { attacks, benign, labels, json } = arguments;
+    let Backtest { attacks, benign, labels, rules, json } = arguments;
     if attacks.is_empty() && benign.is_empty() {
         anyhow::bail!("nothing to judge: name --attacks PATH, --benign PATH, or both");
     }
     let labels = labels.map_or_else(|| Ok(Labels::default()), |path| read_labels(&path))?;
-    let corpus = Corpus { attacks, benign, labels };
+    let corpus = Corpus { attacks, benign, labels, rules };
     let last = Mutex::new(Instant::now());
     let progress = move |done: usize, all: usize| {
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);

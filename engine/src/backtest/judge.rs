@@ -4,6 +4,7 @@
 //! the verdict with its reason.
 
 use super::history;
+use super::rules::Rules;
 use super::states::Trees;
 use crate::error::EngineError;
 use alloy_primitives::{B256, keccak256};
@@ -17,7 +18,7 @@ use cordon_replay::{Watch, no_views, read_block_facts, read_call_tree, read_repr
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a recording is, and with it how much is known of its transactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -94,6 +95,8 @@ pub(super) struct Judged {
     /// Detectors without which it would have been no alarm.
     pub(super) decisive: BTreeSet<String>,
     pub(super) is_alarm: bool,
+    /// Rules that could not be judged.
+    pub(super) unknown_rules: Vec<String>,
 }
 
 impl Judged {
@@ -112,6 +115,7 @@ impl Judged {
             is_alarm: policy.is_alarming(&findings),
             decisive: decisive(&findings, policy),
             findings,
+            unknown_rules: Vec::new(),
         }
     }
 }
@@ -136,17 +140,25 @@ enum Held {
     History(History),
 }
 
-/// The detectors at their defaults, and the default policy.
+/// The detectors at their defaults and the rules that were named, and the default policy.
 #[derive(Debug)]
 pub(super) struct Judge {
     detectors: DetectorSet,
     policy: Policy,
+    rules: Rules,
 }
 
 impl Judge {
-    pub(super) fn new() -> Result<Self, EngineError> {
-        let detectors = DetectorSet::from_configs(&DetectorConfig::all(), Vec::new())?;
-        Ok(Self { detectors, policy: Policy::default() })
+    pub(super) fn new(rule_files: &[PathBuf]) -> Result<Self, EngineError> {
+        let mut configs = DetectorConfig::all();
+        let rules = Rules::read(rule_files, &mut configs)?;
+        let detectors = DetectorSet::from_configs(&configs, Vec::new())?;
+        Ok(Self { detectors, policy: Policy::default(), rules })
+    }
+
+    /// The rules, with nothing counted yet.
+    pub(super) fn into_rules(self) -> Rules {
+        self.rules
     }
 
     pub(super) fn file(&self, path: &Path, is_attack: bool, trees: &Trees) -> Verdict {
@@ -158,10 +170,16 @@ impl Judge {
             Err(reason) => return Verdict::from(reason),
         };
         let public = public_contracts(&executions);
-        let inspect = |execution| self.detectors.inspect_for(&anyone(execution, &public), execution);
-        let findings = self.detectors.name_ordinary(&executions, executions.iter().map(inspect).collect());
-        let judged = executions.iter().zip(findings);
-        let judged = judged.map(|(execution, found)| Judged::new(execution, is_attack, found, &self.policy));
+        let protocols: Vec<_> = executions.iter().map(|execution| anyone(execution, &public)).collect();
+        let inspect = |(execution, protocol)| self.detectors.inspect_for(protocol, execution);
+        let found = executions.iter().zip(&protocols).map(inspect).collect();
+        let findings = self.detectors.name_ordinary(&executions, found);
+        let judged = executions.iter().zip(&protocols).zip(findings);
+        let judged = judged.map(|((execution, protocol), found)| {
+            let rules = self.rules.detector().filter(|_| execution.status.is_success());
+            let unknown_rules = rules.map(|rules| rules.unknown(protocol, execution)).unwrap_or_default();
+            Judged { unknown_rules, ..Judged::new(execution, is_attack, found, &self.policy) }
+        });
         Verdict { kind: Some(kind), transactions: judged.collect(), unjudged: None }
     }
 }

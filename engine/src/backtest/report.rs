@@ -6,6 +6,7 @@
 use super::Task;
 use super::judge::{Judged, RecordKind, Unjudged, Verdict};
 use super::labels::Labels;
+use super::rules::{RuleRow, Rules};
 use super::tally::Share;
 use crate::bench::Decimal;
 use alloy_primitives::B256;
@@ -43,6 +44,8 @@ pub struct BacktestReport {
     pub classes: Vec<ClassRow>,
     /// By detector.
     pub detectors: Vec<DetectorRow>,
+    /// By rule, where rule files were named; those that held most often in ordinary use first.
+    pub rules: Vec<RuleRow>,
     /// By path as it was named, and by kind of recording.
     pub sources: Vec<SourceRow>,
     /// Attacks that raised no alarm.
@@ -161,6 +164,7 @@ struct Summary {
     labels: BTreeMap<Option<String>, (u64, u64)>,
     classes: BTreeMap<AttackClass, Class>,
     voices: BTreeMap<String, Voice>,
+    rules: Rules,
     sources: Vec<SourceRow>,
     misses: Vec<Miss>,
     alarms: Vec<Alarm>,
@@ -176,11 +180,11 @@ struct Summary {
 pub(super) fn summarise(
     judged: Vec<(&Task, Verdict)>,
     passed_over: Vec<String>,
-    labels: &Labels,
+    (rules, labels): (Rules, &Labels),
 ) -> BacktestReport {
     let executed = judged.iter().filter(|(_, verdict)| verdict.kind == Some(RecordKind::ExecutedState));
     let executed = executed.flat_map(|(_, verdict)| verdict.transactions.iter().map(|one| one.tx)).collect();
-    let mut summary = Summary { executed, ..Summary::default() };
+    let mut summary = Summary { executed, rules, ..Summary::default() };
     for (task, verdict) in judged {
         summary.add(task, verdict, labels);
     }
@@ -219,6 +223,7 @@ impl Summary {
             if judged.is_attack && !labels.is_empty() {
                 self.label(&judged, labels);
             }
+            self.rules.add(&judged);
             if judged.is_attack { self.attack(task, &judged) } else { self.ordinary(&judged) }
         }
         for (is_attack, (transactions, alarms)) in counted {
@@ -314,6 +319,7 @@ impl Summary {
             labels: self.labels.into_iter().map(LabelRow::from).collect(),
             classes: self.classes.into_iter().map(row).collect(),
             detectors: self.voices.into_iter().map(DetectorRow::from).collect(),
+            rules: self.rules.rows(),
             sources: self.sources,
             misses: self.misses,
             alarms: self.alarms,
@@ -408,6 +414,7 @@ impl BacktestReport {
                 row.detector, row.seen_in_attacks, row.decisive, row.seen_in_benign, row.false_alarms
             )
         }));
+        lines.extend(self.rules.iter().map(RuleRow::line));
         lines.extend(self.alarms.iter().flat_map(|alarm| {
             let grounds = alarm.grounds.iter().map(|ground| format!("    {ground}"));
             std::iter::once(format!("alarm on ordinary {}", alarm.tx)).chain(grounds)

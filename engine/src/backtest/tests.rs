@@ -199,3 +199,49 @@ fn the_same_corpus_gives_the_same_report() {
     assert_eq!(first.attacks, 19);
     assert_eq!(text(&first), text(&run(attacks.path(), benign.path())));
 }
+
+/// The same corpus judged by rules as well: one that holds in the attack only, one that holds in both, and one that a tree of
+/// calls cannot answer.
+#[test]
+fn a_rule_is_counted_where_it_held_and_where_it_could_not_be_judged() {
+    let (attacks, benign) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write(attacks.path(), "theft", &loan(Some(500)));
+    write(benign.path(), "loan", &loan(None));
+    let rule = |id: &str, score: u16, when: &str| {
+        format!("[[rule]]\nid = '{id}'\ntitle = 't'\nclass = 'c'\nscore = {score}\nwhen = \"{when}\"\n")
+    };
+    let text = [
+        rule("taken", 700, "calls.exists(c, c.protected && c.selector == '0xaaaa0001')"),
+        rule("lent", 50, "calls.exists(c, c.protected && c.selector == '0xdddd0001')"),
+        rule("emitted", 700, "logs.exists(l, l.protected)"),
+    ];
+    let file = benign.path().join("rules.toml");
+    fs::write(&file, text.concat()).unwrap();
+    let corpus = Corpus {
+        attacks: vec![attacks.path().to_owned()],
+        benign: vec![benign.path().join("loan.json.zst")],
+        rules: vec![file.clone()],
+        ..Corpus::default()
+    };
+    let report = backtest(&corpus, &|_, _| ()).unwrap();
+    let rows: Vec<_> = report
+        .rules
+        .iter()
+        .map(|row| (row.rule.as_str(), row.held_in_attacks, row.held_in_benign, row.unknown))
+        .collect();
+    assert_eq!(rows, [("lent", 1, 1, 0), ("taken", 1, 0, 0), ("emitted", 0, 0, 2)]);
+    assert_eq!(report.false_alarms, 0, "a rule of a low score wakes nobody");
+    let text = report.lines().join("\n");
+    assert!(
+        text.contains(
+            "rule taken (0.700): held in 1 attacks, in 0 ordinary transactions; could not be judged for 0"
+        ),
+        "{text}"
+    );
+    assert!(run(attacks.path(), benign.path()).rules.is_empty(), "without rules there are no rows");
+
+    fs::write(&file, rule("wrong", 700, "logs.exists(l, l.adress == tx.to)")).unwrap();
+    let error = backtest(&corpus, &|_, _| ()).unwrap_err();
+    assert_eq!(error.kind(), crate::Kind::Usage);
+    assert!(error.to_string().contains("a log has no 'adress'"), "{error}");
+}

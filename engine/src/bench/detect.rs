@@ -56,6 +56,8 @@ pub struct SettingReport {
     pub ratio: Decimal,
     /// The block of the highest ratio; blocks of less than half a millisecond are left out.
     pub worst_block_ratio: Decimal,
+    /// Its number.
+    pub worst_block: u64,
     /// Judging alone, in nanoseconds per judged transaction.
     pub judging_ns_per_transaction: u64,
 }
@@ -97,7 +99,8 @@ pub fn detect(path: &Path, rounds: u32) -> Result<DetectReport, EngineError> {
         executions.extend(replay_witness(block, &Watch::everything(no_views()))?.executions);
     }
     let chains = blocks.iter().map(|block| block.chain_id).collect();
-    let settings = settings(&Live::of(executions.iter()), &chains)?;
+    let mut settings = settings(&Live::of(executions.iter()), &chains)?;
+    settings.iter_mut().for_each(|setting| setting.learn(executions.iter()));
     drop(executions);
     let gas: u64 = blocks.iter().map(|block| block.gas_used).sum();
     let transactions = blocks.iter().map(|block| figures::count(block.transactions.len())).sum();
@@ -115,7 +118,11 @@ pub fn detect(path: &Path, rounds: u32) -> Result<DetectReport, EngineError> {
         blocks: figures::count(prepared.len()),
         transactions,
         bare_mgas_per_s: figures::per_s(gas, median(sums)) / MEGA,
-        settings: settings.iter().zip(&times).map(|(setting, times)| report(setting, times, &bare)).collect(),
+        settings: settings
+            .iter()
+            .zip(&times)
+            .map(|(setting, times)| report(setting, times, &bare, &prepared))
+            .collect(),
         latency: latency.unwrap_or_default(),
         rounds,
         bare_spread,
@@ -167,13 +174,8 @@ fn measure(
 fn judge(setting: &Setting, executions: &[Execution]) -> Vec<u64> {
     let mut laps = Vec::new();
     for execution in executions {
-        let (lap, judged) = Lap::of(|| {
-            setting
-                .detectors
-                .concerns(execution)
-                .then(|| std::hint::black_box(setting.detectors.judge(execution)))
-        });
-        if judged.is_some() {
+        let (lap, is_judged) = Lap::of(|| setting.judge(execution));
+        if is_judged {
             laps.push(lap.cpu_ns);
         }
     }
@@ -188,17 +190,18 @@ fn watch(setting: &Setting) -> Watch {
 /// Blocks that take bare revm less than this are too short for a ratio of their own.
 const WORST_BLOCK_MIN_NS: u64 = 500_000;
 
-fn report(setting: &Setting, times: &Times, bare: &[Vec<u64>]) -> SettingReport {
+fn report(setting: &Setting, times: &Times, bare: &[Vec<u64>], prepared: &[Prepared]) -> SettingReport {
     let whole = times.whole_ns.iter().zip(bare);
     let ratios = whole.map(|(ours, bare)| Decimal::ratio(ours.iter().sum(), bare.iter().sum()));
-    let blocks = bare.first().map_or(0, Vec::len);
     let of_block = |index: usize, rounds: &[Vec<u64>]| -> u64 {
         median(rounds.iter().filter_map(|round| round.get(index).copied()).collect())
     };
-    let worst = (0..blocks).filter_map(|index| {
+    let worst = prepared.iter().enumerate().filter_map(|(index, block)| {
         let bare_ns = of_block(index, bare);
-        (bare_ns >= WORST_BLOCK_MIN_NS).then(|| Decimal::ratio(of_block(index, &times.whole_ns), bare_ns))
+        let ratio = || Decimal::ratio(of_block(index, &times.whole_ns), bare_ns);
+        (bare_ns >= WORST_BLOCK_MIN_NS).then(|| (ratio(), block.block().number))
     });
+    let (worst_block_ratio, worst_block) = worst.max().unwrap_or_default();
     let rounds = figures::count(bare.len()).max(1);
     SettingReport {
         name: setting.name.clone(),
@@ -206,7 +209,8 @@ fn report(setting: &Setting, times: &Times, bare: &[Vec<u64>]) -> SettingReport 
         contracts: figures::count(setting.contracts),
         judged: times.judged / rounds,
         ratio: median(ratios.collect()),
-        worst_block_ratio: worst.max().unwrap_or_default(),
+        worst_block_ratio,
+        worst_block,
         judging_ns_per_transaction: times.judging_ns.checked_div(times.judged).unwrap_or(0),
     }
 }
@@ -227,18 +231,19 @@ impl DetectReport {
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!(
-            "{:<28} {:>6} {:>9} {:>7} {:>7} {:>12} {:>14}",
-            "", "rules", "contracts", "judged", "ratio", "worst block", "judging ns/tx"
+            "{:<28} {:>6} {:>9} {:>7} {:>7} {:>12} {:>9} {:>14}",
+            "", "rules", "contracts", "judged", "ratio", "worst block", "which", "judging ns/tx"
         )];
         lines.extend(self.settings.iter().map(|setting| {
             format!(
-                "{:<28} {:>6} {:>9} {:>7} {:>7} {:>12} {:>14}",
+                "{:<28} {:>6} {:>9} {:>7} {:>7} {:>12} {:>9} {:>14}",
                 setting.name,
                 setting.rules,
                 setting.contracts,
                 setting.judged,
                 setting.ratio,
                 setting.worst_block_ratio,
+                setting.worst_block,
                 setting.judging_ns_per_transaction
             )
         }));

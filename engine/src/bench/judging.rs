@@ -7,8 +7,9 @@
 use crate::error::EngineError;
 use alloy_primitives::map::AddressSet;
 use alloy_primitives::{Address, B256, Selector, keccak256};
-use cordon_detect::rules::{RuleSet, RulesConfig};
+use cordon_detect::rules::{AbiFile, RuleError, RuleSet, RulesConfig};
 use cordon_detect::{DetectorConfig, DetectorSet};
+use cordon_model::baseline::{Baselines, Measure};
 use cordon_model::execution::Execution;
 use cordon_model::protocol::{ProtectedContract, Protocol};
 use cordon_model::units::{ChainId, ProtocolId};
@@ -35,6 +36,14 @@ const RULE_STEPS: [usize; 3] = [1, 10, 100];
 /// Numbers of protected contracts that are compared.
 const CONTRACT_STEPS: [usize; 3] = [1, 100, 10_000];
 
+/// The setting that compares with a baseline.
+const COMPARED: &str = "every detector and baseline";
+
+/// Numbers of entries of the ABI by which rules name functions: a token's few, and those of a large contract.
+const ABI_STEPS: [usize; 2] = [2, 122];
+/// Rules of these settings. Half of them decode every `transfer` of every transaction, half every `approve`.
+const ABI_RULES: usize = 100;
+
 /// One way to judge.
 #[derive(Debug)]
 pub(super) struct Setting {
@@ -42,6 +51,8 @@ pub(super) struct Setting {
     pub(super) rules: usize,
     pub(super) contracts: usize,
     pub(super) detectors: Arc<DetectorSet>,
+    /// What was ordinary so far, where that is compared with as well.
+    pub(super) baselines: Option<Baselines>,
 }
 
 /// What occurs in the blocks.
@@ -88,7 +99,7 @@ pub(super) fn settings(live: &Live, chains: &BTreeSet<ChainId>) -> Result<Vec<Se
     let setting = |name: &str, rules, configs: &[DetectorConfig], (lively, contracts)| {
         let protocols = chains.iter().map(|chain| protocol(*chain, live, lively, contracts)).collect();
         let detectors = Arc::new(DetectorSet::from_configs(configs, protocols)?);
-        Ok::<_, EngineError>(Setting { name: name.to_owned(), rules, contracts, detectors })
+        Ok::<_, EngineError>(Setting { name: name.to_owned(), rules, contracts, detectors, baselines: None })
     };
     let only_rules = std::slice::from_ref(&full);
     let mut settings = vec![
@@ -96,6 +107,7 @@ pub(super) fn settings(live: &Live, chains: &BTreeSet<ChainId>) -> Result<Vec<Se
         setting("facts, flows and rules", RULES, only_rules, usual)?,
         setting("every detector", 0, &DetectorConfig::all(), usual)?,
         setting("every detector and rules", RULES, &every(&full), usual)?,
+        setting(COMPARED, 0, &DetectorConfig::all(), usual)?,
         setting("all accounts: facts", 0, &[], all)?,
         setting("all accounts: detectors", 0, &DetectorConfig::all(), all)?,
         setting("all accounts: and rules", RULES, &every(&full), all)?,
@@ -104,6 +116,10 @@ pub(super) fn settings(live: &Live, chains: &BTreeSet<ChainId>) -> Result<Vec<Se
         settings.push(setting("by rules", count, &[rules(live, count)?], usual)?);
     }
     settings.push(setting("by rules", RULES, only_rules, usual)?);
+    for entries in ABI_STEPS {
+        let name = format!("rules by an ABI of {entries}");
+        settings.push(setting(&name, ABI_RULES, &[rules_by_abi(entries)?], usual)?);
+    }
     for contracts in CONTRACT_STEPS {
         settings.push(setting("by protected contracts", RULES, &every(&full), (1, contracts))?);
     }
@@ -141,7 +157,34 @@ fn rules(live: &Live, count: usize) -> Result<DetectorConfig, EngineError> {
             "[[rule]]\nid = 'r{number}'\ntitle = 'r{number}'\nclass = 'bench'\nscore = 1\nwhen = '''{when}'''\n"
         );
     }
-    let set = RuleSet::parse("bench", &text).map_err(|errors| {
+    loaded(RuleSet::parse("bench", &text))
+}
+
+/// Rules that name functions of an ABI and decode their arguments.
+fn rules_by_abi(entries: usize) -> Result<DetectorConfig, EngineError> {
+    let entry = |name: &str| {
+        format!(
+            r#"{{"type":"function","name":"{name}","inputs":[{{"name":"a","type":"address"}},{{"name":"b","type":"uint256"}}],"outputs":[],"stateMutability":"nonpayable"}}"#
+        )
+    };
+    let others = (0..entries.saturating_sub(2)).map(|number| entry(&format!("bench{number}")));
+    let all: Vec<String> = ["transfer", "approve"].into_iter().map(entry).chain(others).collect();
+    let mut text = "abi = ['bench.json']\n".to_owned();
+    for number in 0..ABI_RULES {
+        let name = if number % 2 == 0 { "transfer" } else { "approve" };
+        // Writing to a text cannot fail.
+        let _written = write!(
+            text,
+            "[[rule]]\nid = 'a{number}'\ntitle = 'a{number}'\nclass = 'bench'\nscore = 1\n\
+             when = '''calls.exists(c, c.selector == sig(\"{name}\") && args(c, \"{name}\")[1] == {number} && c.depth > 5000)'''\n"
+        );
+    }
+    let abi = AbiFile { path: PathBuf::from("bench.json"), text: format!("[{}]", all.join(",")) };
+    loaded(RuleSet::parse_with("bench", &text, vec![abi]))
+}
+
+fn loaded(set: Result<RuleSet, Vec<RuleError>>) -> Result<DetectorConfig, EngineError> {
+    let set = set.map_err(|errors| {
         let found = errors.first().map(ToString::to_string).unwrap_or_default();
         EngineError::Argument {
             what: "rule",
@@ -189,6 +232,35 @@ fn nth<T: Copy>(list: &[T], index: usize) -> Option<T> {
 }
 
 impl Setting {
+    /// Learns from these transactions where the setting compares, as if each had been ordinary. So a comparison later finds
+    /// a baseline of full size, and what it looks up.
+    pub(super) fn learn<'e>(&mut self, executions: impl Iterator<Item = &'e Execution>) {
+        if self.name != COMPARED {
+            return;
+        }
+        let mut baselines = Baselines::default();
+        for execution in executions {
+            for (protocol, compared) in self.detectors.compare(execution, &baselines) {
+                let measures: Vec<Measure> = compared.firsts.iter().map(|first| first.measure).collect();
+                let transactions = baselines.transactions(&protocol).saturating_add(1);
+                baselines.learn(&protocol, execution.tx.block, transactions, &measures);
+            }
+        }
+        self.baselines = Some(baselines);
+    }
+
+    /// Judges a transaction that concerns it, as the engine does; false where none of it is concerned.
+    pub(super) fn judge(&self, execution: &Execution) -> bool {
+        let concerns = self.detectors.concerns(execution);
+        if concerns {
+            std::hint::black_box(self.detectors.judge(execution));
+            if let Some(baselines) = &self.baselines {
+                std::hint::black_box(self.detectors.compare(execution, baselines));
+            }
+        }
+        concerns
+    }
+
     /// The addresses that its detectors watch.
     pub(super) fn watched(&self) -> Arc<AddressSet> {
         self.detectors.watched()

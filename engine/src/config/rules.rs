@@ -6,7 +6,7 @@
 
 use super::Resolver;
 use cordon_detect::DetectorConfig;
-use cordon_detect::rules::{RULE_FILE_BYTES_MAX, RuleSet, RulesConfig};
+use cordon_detect::rules::{AbiFile, RULE_FILE_BYTES_MAX, RuleSet, RulesConfig};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ impl Resolver<'_> {
                         format!("a rule file that can be read, of at most {RULE_FILE_BYTES_MAX} bytes");
                     self.problem::<()>(&key, path.display(), format!("{expected} ({why})"));
                 }
-                Ok(text) => match RuleSet::parse(&path.display().to_string(), &text) {
+                Ok(text) => match parse(&path, &text) {
                     Ok(set) => rules.sets.push(Arc::new(set)),
                     Err(errors) => {
                         for error in errors {
@@ -53,13 +53,44 @@ pub(crate) fn count(detectors: &[DetectorConfig]) -> usize {
     sets(detectors).map(|set| set.ids().count()).sum()
 }
 
-/// The rule files of these detectors.
+/// The rule files of these detectors, and the ABIs that they name as they stand now.
 pub(crate) fn files(detectors: &[DetectorConfig]) -> Vec<PathBuf> {
     let files = detectors.iter().filter_map(|detector| match detector {
         DetectorConfig::Rules(rules) => Some(&rules.files),
         _ => None,
     });
-    files.flatten().cloned().collect()
+    let files: Vec<PathBuf> = files.flatten().cloned().collect();
+    let abis = files.iter().flat_map(|file| {
+        let named = read(file).map(|text| RuleSet::abi_files(&text)).unwrap_or_default();
+        named.into_iter().map(|path| beside(file, &path))
+    });
+    let abis: Vec<PathBuf> = abis.collect();
+    files.into_iter().chain(abis).collect()
+}
+
+/// A path that a rule file names, relative to it.
+fn beside(rule_file: &Path, named: &Path) -> PathBuf {
+    rule_file.parent().unwrap_or(Path::new("")).join(named)
+}
+
+/// The ABIs that a rule file names.
+fn abis(rule_file: &Path, text: &str) -> Result<Vec<AbiFile>, String> {
+    let one = |path: PathBuf| match read(&beside(rule_file, &path)) {
+        Ok(text) => Ok(AbiFile { path, text }),
+        Err(why) => {
+            let (file, abi) = (rule_file.display(), path.display());
+            Err(format!(
+                "rule file '{file}', abi '{abi}': expected an ABI of at most {RULE_FILE_BYTES_MAX} bytes ({why})"
+            ))
+        }
+    };
+    RuleSet::abi_files(text).into_iter().map(one).collect()
+}
+
+fn parse(path: &Path, text: &str) -> Result<RuleSet, Vec<String>> {
+    let abis = abis(path, text).map_err(|why| vec![why])?;
+    let parsed = RuleSet::parse_with(&path.display().to_string(), text, abis);
+    parsed.map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 
 /// The same detectors with their rule files read again. A file whose text is what it was is not parsed again.
@@ -100,11 +131,13 @@ fn sets(detectors: &[DetectorConfig]) -> impl Iterator<Item = &Arc<RuleSet>> {
 fn read_again(path: &Path, known: &[&Arc<RuleSet>]) -> Result<Arc<RuleSet>, Vec<String>> {
     let origin = path.display().to_string();
     let text = read(path).map_err(|why| vec![format!("rule file '{origin}' cannot be read: {why}")])?;
-    if let Some(same) = known.iter().find(|set| set.is_of(&origin, &text)) {
+    let is_as_before = |set: &&&Arc<RuleSet>| {
+        set.is_of(&origin, &text) && abis(path, &text).is_ok_and(|abis| abis == set.abis())
+    };
+    if let Some(same) = known.iter().find(is_as_before) {
         return Ok(Arc::clone(same));
     }
-    let parsed = RuleSet::parse(&origin, &text);
-    parsed.map(Arc::new).map_err(|errors| errors.iter().map(ToString::to_string).collect())
+    parse(path, &text).map(Arc::new)
 }
 
 fn read(path: &Path) -> Result<String, String> {

@@ -64,7 +64,14 @@ impl RuleFiles {
             return Look::Same;
         }
         self.read = Some(now);
-        match rules::reread(&self.units) {
+        let reread = rules::reread(&self.units);
+        let files = rules::files(&self.units);
+        if files != self.files {
+            // Other ABIs are named now; what they are is looked at from here on.
+            self.seen = files.iter().map(|file| stamp(file)).collect();
+            (self.files, self.read) = (files, None);
+        }
+        match reread {
             Err(wrong) if wrong == self.refused => Look::Same,
             Err(wrong) => {
                 self.refused.clone_from(&wrong);
@@ -224,6 +231,28 @@ mod tests {
         let Look::Refused(wrong) = look(&mut files) else { panic!("taken") };
         assert!(wrong[0].ends_with("test 'no': the rule holds, expected that it does not hold"), "{wrong:?}");
         write(&folder, "b.toml", &rules_of(&["b"]));
+        assert!(matches!(look(&mut files), Look::Mended));
+    }
+
+    #[test]
+    fn abis_that_rule_files_name_are_looked_at_too() {
+        let (folder, mut files) = opened();
+        let abi = |name: &str| {
+            format!(
+                r#"[{{"type":"function","name":"{name}","inputs":[],"outputs":[],"stateMutability":"view"}}]"#
+            )
+        };
+        let rule = rules_of(&["a"]).replace("tx.success", "tx.selector == sig(\"pause\")");
+        write(&folder, "a.toml", &format!("abi = ['abi.json']\n{rule}"));
+        let Look::Refused(wrong) = look(&mut files) else { panic!("taken") };
+        assert!(wrong[0].contains("a.toml', abi 'abi.json': expected an ABI"), "{wrong:?}");
+        write(&folder, "abi.json", &abi("pause"));
+        let Look::Changed(_) = look(&mut files) else { panic!("not taken") };
+        assert!(matches!(look(&mut files), Look::Same));
+        write(&folder, "abi.json", &abi("stop"));
+        let Look::Refused(wrong) = look(&mut files) else { panic!("taken") };
+        assert!(wrong[0].contains("no ABI of this file has function 'pause'"), "{wrong:?}");
+        write(&folder, "abi.json", &abi("pause"));
         assert!(matches!(look(&mut files), Look::Mended));
     }
 

@@ -6,6 +6,7 @@
 //!
 //! The language, its variables and functions: `docs/rules.md`.
 
+mod abi;
 mod cases;
 mod decoded;
 mod fault;
@@ -18,12 +19,14 @@ mod needs;
 mod readings;
 mod records;
 mod shortcuts;
+mod sieve;
 #[cfg(test)]
 mod tests;
 mod types;
 mod values;
 mod window;
 
+pub use abi::AbiFile;
 pub use fault::RuleError;
 pub use file::{RULE_FILE_BYTES_MAX, RuleSet};
 
@@ -127,9 +130,13 @@ impl UserRules {
     }
 
     /// The rules that might hold, each with its set.
-    fn worth_a_look(&self, execution: &Execution) -> impl Iterator<Item = (&RuleSet, &Rule)> {
+    fn worth_a_look(
+        &self,
+        protocol: &Protocol,
+        execution: &Execution,
+    ) -> impl Iterator<Item = (&RuleSet, &Rule)> {
         let places = if execution.detail.knows_logs() {
-            self.index.worth_a_look(&Present::of(execution))
+            self.index.worth_a_look(Present::of(protocol, execution))
         } else {
             self.index.all()
         };
@@ -139,9 +146,21 @@ impl UserRules {
         })
     }
 
+    /// Every rule's id and score, in the order of the files.
+    pub fn scores(&self) -> impl Iterator<Item = (&str, Score)> {
+        self.sets.iter().flat_map(|set| &set.rules).map(|rule| (rule.id.as_str(), rule.score))
+    }
+
+    /// The ids of the rules that could not be judged for this transaction.
+    #[must_use]
+    pub fn unknown(&self, protocol: &Protocol, execution: &Execution) -> Vec<String> {
+        let judged = self.judged(protocol, execution).into_iter();
+        judged.filter(|(_, holds)| holds.is_err()).map(|(rule, _)| rule.id.clone()).collect()
+    }
+
     fn judged(&self, protocol: &Protocol, execution: &Execution) -> Vec<(&Rule, Result<bool, String>)> {
         let facts = Facts::new(protocol, execution);
-        let rules = self.worth_a_look(execution).filter(|(_, rule)| rule.window.is_none());
+        let rules = self.worth_a_look(protocol, execution).filter(|(_, rule)| rule.window.is_none());
         rules.map(|(set, rule)| (rule, rule.when.holds(&set.env, &facts))).collect()
     }
 }
@@ -151,11 +170,11 @@ impl Detector for UserRules {
         "rules"
     }
 
-    fn views(&self, _: &Protocol, execution: &Execution) -> Vec<ViewCall> {
+    fn views(&self, protocol: &Protocol, execution: &Execution) -> Vec<ViewCall> {
         if !self.asks {
             return Vec::new();
         }
-        let constants = self.worth_a_look(execution).flat_map(|(_, rule)| rule.constants());
+        let constants = self.worth_a_look(protocol, execution).flat_map(|(_, rule)| rule.constants());
         constants.filter_map(Constant::reading).map(|reading| reading.call.clone()).collect()
     }
 
@@ -196,7 +215,7 @@ impl Detector for UserRules {
             return comparison;
         }
         let (facts, before) = (Facts::new(protocol, execution), baseline.tallies());
-        for (set, rule) in self.worth_a_look(execution) {
+        for (set, rule) in self.worth_a_look(protocol, execution) {
             let Some(window) = &rule.window else { continue };
             let count = match rule.when.holds(&set.env, &facts) {
                 Ok(false) => continue,

@@ -3,9 +3,10 @@
 //! In: text. Out: a [`RuleSet`], or every error of the file. Must never: keep a rule whose own tests fail.
 
 use super::Rule;
+use super::abi::{AbiFile, Names};
 use super::cases::Case;
 use super::fault::RuleError;
-use super::formula::Formula;
+use super::formula::{Formula, Source};
 use super::functions::environment;
 use super::literals::Constant;
 use super::records::Facts;
@@ -17,6 +18,7 @@ use cordon_model::log::RuleFile;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use toml::Spanned;
 
@@ -30,6 +32,7 @@ const RULES_MAX: usize = 2_000;
 pub struct RuleSet {
     origin: String,
     text: String,
+    abis: Vec<AbiFile>,
     pub(super) env: Arc<Env>,
     pub(super) rules: Vec<Rule>,
 }
@@ -46,7 +49,7 @@ impl fmt::Debug for RuleSet {
 /// Two sets are the same where they were read from the same text.
 impl PartialEq for RuleSet {
     fn eq(&self, other: &Self) -> bool {
-        self.is_of(&other.origin, &other.text)
+        self.is_of(&other.origin, &other.text) && self.abis == other.abis
     }
 }
 
@@ -55,6 +58,8 @@ impl Eq for RuleSet {}
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawFile {
+    #[serde(default)]
+    abi: Vec<PathBuf>,
     #[serde(default)]
     rule: Vec<RawRule>,
 }
@@ -75,17 +80,40 @@ struct RawRule {
 }
 
 impl RuleSet {
-    /// The rules of a file; `origin` names it in errors.
+    /// The rules of a file that names no ABIs; see [`Self::parse_with`].
+    ///
+    /// # Errors
+    /// As [`Self::parse_with`].
+    pub fn parse(origin: &str, text: &str) -> Result<Self, Vec<RuleError>> {
+        Self::parse_with(origin, text, Vec::new())
+    }
+
+    /// The ABI files that the text of a rule file names, relative to it; none where it is no rule file at all.
+    #[must_use]
+    pub fn abi_files(text: &str) -> Vec<PathBuf> {
+        #[derive(Deserialize)]
+        struct Named {
+            #[serde(default)]
+            abi: Vec<PathBuf>,
+        }
+        toml::from_str::<Named>(text).map(|named| named.abi).unwrap_or_default()
+    }
+
+    /// The rules of a file, with the ABIs that it names; `origin` names it in errors.
     ///
     /// # Errors
     /// Everything that is wrong with the file: at most one thing per rule, since the first may cause the others.
-    pub fn parse(origin: &str, text: &str) -> Result<Self, Vec<RuleError>> {
+    pub fn parse_with(origin: &str, text: &str, abis: Vec<AbiFile>) -> Result<Self, Vec<RuleError>> {
         let error = |place: String, what: String| RuleError { origin: origin.to_owned(), place, what };
         let whole = |what: String| vec![error("the file".to_owned(), what)];
         let raw: RawFile = toml::from_str(text).map_err(|error| whole(error.to_string()))?;
         if raw.rule.is_empty() || raw.rule.len() > RULES_MAX {
             return Err(whole(format!("{} rules: expected 1 to {RULES_MAX}", raw.rule.len())));
         }
+        if let Some(unread) = raw.abi.iter().find(|path| abis.iter().all(|abi| abi.path != **path)) {
+            return Err(whole(format!("abi '{}' was not read", unread.display())));
+        }
+        let names = Names::of(&abis).map_err(whole)?;
         let env = environment().map_err(|error| whole(error.to_string()))?.with_optional_support(false);
         let env = Arc::new(env);
         let (mut rules, mut errors, mut ids) = (Vec::new(), Vec::new(), BTreeSet::new());
@@ -95,7 +123,7 @@ impl RuleSet {
                 errors.push(error(place, "its id stands in the file twice".to_owned()));
                 continue;
             }
-            match raw.ready(&env, text) {
+            match raw.ready(&env, text, &names) {
                 Ok(rule) => rules.push(rule),
                 Err(what) => errors.push(error(place, what)),
             }
@@ -103,7 +131,7 @@ impl RuleSet {
         if !errors.is_empty() {
             return Err(errors);
         }
-        Ok(Self { origin: origin.to_owned(), text: text.to_owned(), env, rules })
+        Ok(Self { origin: origin.to_owned(), text: text.to_owned(), abis, env, rules })
     }
 
     /// Whether it was read from this text of this file.
@@ -115,7 +143,15 @@ impl RuleSet {
     /// How the log names it.
     #[must_use]
     pub fn file(&self) -> RuleFile {
-        RuleFile { name: self.origin.clone(), text_hash: keccak256(&self.text) }
+        let texts = std::iter::once(&self.text).chain(self.abis.iter().map(|abi| &abi.text));
+        let text_hash = keccak256(texts.map(String::as_str).collect::<Vec<_>>().join("\n"));
+        RuleFile { name: self.origin.clone(), text_hash }
+    }
+
+    /// The ABIs that it was read with.
+    #[must_use]
+    pub fn abis(&self) -> &[AbiFile] {
+        &self.abis
     }
 
     /// The ids of its rules.
@@ -125,11 +161,11 @@ impl RuleSet {
 }
 
 impl RawRule {
-    fn ready(self, env: &Arc<Env>, file: &str) -> Result<Rule, String> {
+    fn ready(self, env: &Arc<Env>, file: &str, names: &Names) -> Result<Rule, String> {
         self.check_words()?;
-        let (when, needs) = Formula::when(env, file, &self.when)?;
-        let window =
-            self.window.map(|raw| raw.ready((env, file), (&self.id, self.when.get_ref()))).transpose()?;
+        let source = Source { env, file, names };
+        let (when, needs) = Formula::when(source, &self.when)?;
+        let window = self.window.map(|raw| raw.ready(source, (&self.id, self.when.get_ref()))).transpose()?;
         let rule = Rule {
             explanation: self.explain.unwrap_or_else(|| self.title.clone()),
             id: self.id,
@@ -182,8 +218,8 @@ fn run(rule: &Rule, env: &Arc<Env>, case: &Case) -> Result<(), String> {
     let named = |what: String| format!("test '{}': {what}", case.name);
     let (protocol, execution) = case.build().map_err(named)?;
     let facts = Facts::new(&protocol, &execution);
-    let mut holds =
-        rule.needs.are_met(&super::Present::of(&execution)) && rule.when.holds(env, &facts).map_err(named)?;
+    let mut holds = rule.needs.are_met(super::Present::of(&protocol, &execution))
+        && rule.when.holds(env, &facts).map_err(named)?;
     match &rule.window {
         Some(window) if holds => {
             let count = window.count(env, &facts).map_err(named)?;

@@ -3,14 +3,16 @@
 //! In: text of a rule file. Out: a yes or no, an amount, or bytes, for one transaction. Must never: take what could not be
 //! evaluated for an answer.
 
+use super::abi::Names;
 use super::fault::{Mistake, Start, caret};
 use super::functions::BYTES;
 use super::lists::ELEMENTS_MAX;
 use super::literals::Constant;
 use super::needs::Needs;
 use super::records::{Facts, Scope};
+use super::sieve::Gates;
 use super::types::Wanted;
-use super::{literals, shortcuts, types};
+use super::{literals, shortcuts, sieve, types};
 use alloy_primitives::U256;
 use cel::common::ast::{CallExpr, Expr, IdedExpr};
 use cel::{Context, Env, Program, Value};
@@ -37,55 +39,71 @@ fn is_known(list: &str, detail: Detail) -> bool {
     if list == "reads" { detail.knows_accesses() } else { detail.knows_logs() }
 }
 
+/// Where the text of an expression comes from.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) env: &'a Env,
+    /// The whole file, for places in errors.
+    pub(super) file: &'a str,
+    /// Names that its ABIs declare.
+    pub(super) names: &'a Names,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Formula {
-    expression: IdedExpr,
+    pub(super) expression: IdedExpr,
     pub(super) constants: Vec<Constant>,
+    pub(super) gates: Gates,
     /// What it names of that which not every record tells, see [`is_known`]. Where it names several, the one that is
     /// known least often.
-    beyond_calls: Option<&'static str>,
+    pub(super) beyond_calls: Option<&'static str>,
 }
 
 impl Formula {
     /// The condition of a rule, with what must be there for it to hold.
-    pub(super) fn when(env: &Env, file: &str, text: &Spanned<String>) -> Result<(Self, Needs), String> {
-        Self::compile(env, file, ("when", text), Wanted::YesNo)
+    pub(super) fn when(source: Source<'_>, text: &Spanned<String>) -> Result<(Self, Needs), String> {
+        Self::compile(source, ("when", text), Wanted::YesNo)
     }
 
     /// Another expression of a rule, under its key.
     pub(super) fn of(
-        env: &Env,
-        file: &str,
+        source: Source<'_>,
         text: (&str, &Spanned<String>),
         wanted: Wanted,
     ) -> Result<Self, String> {
-        Self::compile(env, file, text, wanted).map(|(formula, _)| formula)
+        Self::compile(source, text, wanted).map(|(formula, _)| formula)
     }
 
     fn compile(
-        env: &Env,
-        file: &str,
+        source: Source<'_>,
         (key, text): (&str, &Spanned<String>),
         wanted: Wanted,
     ) -> Result<(Self, Needs), String> {
+        let Source { env, file, names } = source;
         let start = Start::of(file, text.span());
         let program = parse(env, (key, text.get_ref()), start)?;
         let mut expression: IdedExpr = program.expression().clone();
         let shown = |mistake: Mistake| mistake.shown(&program, start);
-        let constants = literals::lift(&mut expression).map_err(shown)?;
+        names.expand(&mut expression).map_err(shown)?;
+        let mut constants = literals::lift(&mut expression).map_err(shown)?;
         types::check(&expression, &constants, wanted).map_err(shown)?;
         let needs = Needs::of(&expression, &constants);
+        let gates = sieve::take(&mut expression, &mut constants);
         shortcuts::take(&mut expression);
         if wanted != Wanted::YesNo {
             expression = as_bytes(expression);
         }
         let beyond_calls = BEYOND_CALLS.into_iter().find(|list| program.references().has_variable(list));
-        Ok((Self { expression, constants, beyond_calls }, needs))
+        Ok((Self { expression, constants, gates, beyond_calls }, needs))
     }
 
     /// Whether it holds; words where that could not be found out.
     pub(super) fn holds(&self, env: &Arc<Env>, facts: &Facts<'_>) -> Result<bool, String> {
+        self.can_be_told(facts)?;
+        if sieve::is_shut(&self.gates, &self.constants, facts) {
+            return Ok(false);
+        }
         match self.value(env, facts)? {
             Value::Bool(holds) => Ok(holds),
             other => Err(unwanted(&other, Wanted::YesNo)),
@@ -100,19 +118,25 @@ impl Formula {
 
     /// The bytes that it gives; none where it gives null.
     pub(super) fn octets(&self, env: &Arc<Env>, facts: &Facts<'_>) -> Result<Vec<u8>, String> {
+        self.can_be_told(facts)?;
         match self.value(env, facts)? {
             Value::Bytes(bytes) => Ok(bytes.to_vec()),
             other => Err(unwanted(&other, Wanted::Hex)),
         }
     }
 
-    fn value(&self, env: &Arc<Env>, facts: &Facts<'_>) -> Result<Value, String> {
+    /// Words where the record or a view lacks what it names.
+    fn can_be_told(&self, facts: &Facts<'_>) -> Result<(), String> {
         if let Some(list) = self.beyond_calls.filter(|list| !is_known(list, facts.detail())) {
             return Err(format!("the record has no {list}"));
         }
-        if let Some(reading) = facts.unanswered(&self.constants) {
-            return Err(format!("there is no answer to {reading}"));
+        match facts.unanswered(&self.constants) {
+            Some(reading) => Err(format!("there is no answer to {reading}")),
+            None => Ok(()),
         }
+    }
+
+    fn value(&self, env: &Arc<Env>, facts: &Facts<'_>) -> Result<Value, String> {
         facts.budget().renew();
         let scope = Scope { facts, constants: &self.constants };
         let mut context = Context::with_env(Arc::clone(env));

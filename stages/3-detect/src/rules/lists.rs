@@ -64,6 +64,12 @@ impl<T> Items<T> {
     }
 }
 
+impl<T> Items<T> {
+    pub(super) fn as_slice(&self) -> &[T] {
+        &self.items
+    }
+}
+
 impl<T: Val> Val for Items<T> {
     fn get_type(&self) -> &Type {
         &LIST_TYPE

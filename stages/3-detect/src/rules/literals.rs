@@ -7,8 +7,10 @@
 
 use super::decoded::{Layout, Schema};
 use super::fault::Mistake;
+use super::lists::Items;
 use super::readings::{READINGS_MAX, Reading, Side};
 use super::records::Facts;
+use super::sieve::{self, Sieve};
 use super::values::{Amount, Octets};
 use alloy_primitives::{Address, B256, Bytes, Selector, U256, hex, keccak256};
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators};
@@ -17,7 +19,7 @@ use cordon_model::units::parse_wad;
 use std::sync::Arc;
 
 /// Before the number of a constant; no name that can be written starts like this.
-const PREFIX: &str = "@constant";
+pub(super) const PREFIX: &str = "@constant";
 
 /// A value that stands in the text of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,11 +30,15 @@ pub(super) enum Constant {
     Reading(Reading),
     /// How the arguments of a function or an event are read.
     Layout(Arc<Layout>),
+    /// A list with only the elements that pass.
+    Sieve(Sieve),
+    /// The sum of an amount of these.
+    Total(Sieve, &'static str),
 }
 
 impl Constant {
     /// The value in an execution; `None` where it is a reading that failed or was not taken.
-    pub(super) fn value<'v>(&'v self, facts: &Facts<'_>) -> Option<CowVal<'v, 'v>> {
+    pub(super) fn value<'v>(&'v self, facts: &'v Facts<'_>) -> Option<CowVal<'v, 'v>> {
         Some(match self {
             Self::Octets(octets) => CowVal::Borrowed(octets),
             Self::Amount(amount) => CowVal::Borrowed(amount),
@@ -41,6 +47,10 @@ impl Constant {
                 let (layout, budget) = (Arc::clone(layout), facts.shared_budget());
                 CowVal::owned(Schema { layout, budget, place: None })
             }
+            Self::Sieve(sieve) => {
+                CowVal::owned(Items::of(sieve.rows(facts).copied(), &facts.shared_budget()))
+            }
+            Self::Total(sieve, field) => CowVal::owned(Amount(sieve::sum(sieve, field, facts))),
         })
     }
 
@@ -48,13 +58,18 @@ impl Constant {
     pub(super) fn reading(&self) -> Option<&Reading> {
         match self {
             Self::Reading(reading) => Some(reading),
-            Self::Octets(_) | Self::Amount(_) | Self::Layout(_) => None,
+            Self::Octets(_) | Self::Amount(_) | Self::Layout(_) | Self::Sieve(_) | Self::Total(..) => None,
         }
     }
 
     /// The constant of this name.
     pub(super) fn find<'c>(constants: &'c [Self], name: &str) -> Option<&'c Self> {
-        constants.get(name.strip_prefix(PREFIX)?.parse::<usize>().ok()?)
+        constants.get(Self::place(name)?)
+    }
+
+    /// The number of the constant of this name.
+    pub(super) fn place(name: &str) -> Option<usize> {
+        name.strip_prefix(PREFIX)?.parse().ok()
     }
 }
 

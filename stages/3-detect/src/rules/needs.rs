@@ -2,14 +2,17 @@
 //!
 //! In: a checked expression. Out: the topics or selectors of which one must be there. It is read off the parts of the
 //! outermost `&&`: where one of them is `logs.exists(l, l.topic0 == event("..."))`, no transaction without that event
-//! can make the rule hold. Must never: pass over a rule that might hold; what is not understood is always evaluated.
+//! can make the rule hold, and where it says `l.protected &&` none in which only others emit it. Must never: pass over a rule that might hold; what is not understood is always evaluated.
 
 use super::literals::Constant;
+use super::sieve::is_exists;
 use super::values::Octets;
 use alloy_primitives::map::{HashMap, HashSet};
-use alloy_primitives::{B256, Selector};
-use cel::common::ast::{CallExpr, ComprehensionExpr, Expr, IdedExpr, LiteralValue, operators};
+use alloy_primitives::{Address, B256, Selector};
+use cel::common::ast::{CallExpr, ComprehensionExpr, Expr, IdedExpr, operators};
 use cordon_model::execution::Execution;
+use cordon_model::protocol::Protocol;
+use std::hash::Hash;
 
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,23 +21,42 @@ pub(super) enum Needs {
     #[default]
     Unknown,
     /// One log with one of these first topics.
-    Topics(Vec<B256>),
+    Topics(Vec<B256>, Whose),
     /// One call of one of these functions.
-    Selectors(Vec<Selector>),
+    Selectors(Vec<Selector>, Whose),
 }
 
-/// What a transaction holds.
-#[derive(Debug)]
-pub(super) struct Present {
-    topics: HashSet<B256>,
-    selectors: HashSet<Selector>,
+/// Whose log or call it must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Whose {
+    Anyones,
+    Protected,
 }
 
-impl Present {
-    pub(super) fn of(execution: &Execution) -> Self {
-        let topics = execution.logs.iter().filter_map(|log| log.topics.first().copied());
-        let selectors = execution.frames.iter().filter_map(|frame| frame.selector());
-        Self { topics: topics.collect(), selectors: selectors.collect() }
+impl Whose {
+    fn fits(self, is_protected: bool) -> bool {
+        self == Self::Anyones || is_protected
+    }
+}
+
+/// What a transaction holds: first topics and selectors, each with whether it is a protected contract's.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Present<'e> {
+    protocol: &'e Protocol,
+    execution: &'e Execution,
+}
+
+impl<'e> Present<'e> {
+    pub(super) fn of(protocol: &'e Protocol, execution: &'e Execution) -> Self {
+        Self { protocol, execution }
+    }
+
+    fn topics(self) -> impl Iterator<Item = (B256, Address)> {
+        self.execution.logs.iter().filter_map(|log| Some((*log.topics.first()?, log.address)))
+    }
+
+    fn selectors(self) -> impl Iterator<Item = (Selector, Address)> {
+        self.execution.frames.iter().filter_map(|frame| Some((frame.selector()?, frame.address)))
     }
 }
 
@@ -57,33 +79,37 @@ impl Needs {
 
     fn either(self, other: Self) -> Self {
         match (self, other) {
-            (Self::Topics(mut a), Self::Topics(b)) => {
+            (Self::Topics(mut a, whose), Self::Topics(b, others)) => {
                 a.extend(b);
-                Self::Topics(a)
+                Self::Topics(a, whose.min(others))
             }
-            (Self::Selectors(mut a), Self::Selectors(b)) => {
+            (Self::Selectors(mut a, whose), Self::Selectors(b, others)) => {
                 a.extend(b);
-                Self::Selectors(a)
+                Self::Selectors(a, whose.min(others))
             }
             _ => Self::Unknown,
         }
     }
 
-    /// `list.exists(x, condition)`: starts at false, and each step is `result || condition`.
     fn walked(walk: &ComprehensionExpr, constants: &[Constant]) -> Self {
-        let is_accu = |node: &IdedExpr| matches!(&node.expr, Expr::Ident(name) if *name == walk.accu_var);
-        let starts_false =
-            matches!(&walk.accu_init.expr, Expr::Literal(LiteralValue::Boolean(b)) if !*b.inner());
         let (Expr::Ident(list), Expr::Call(step)) = (&walk.iter_range.expr, &walk.loop_step.expr) else {
             return Self::Unknown;
         };
-        let [accu, condition] = step.args.as_slice() else { return Self::Unknown };
-        let exists =
-            starts_false && step.func_name == operators::LOGICAL_OR && is_accu(accu) && is_accu(&walk.result);
-        match list.as_str() {
-            "logs" if exists => Self::condition(condition, &walk.iter_var, "topic0", constants),
-            "calls" if exists => Self::condition(condition, &walk.iter_var, "selector", constants),
-            _ => Self::Unknown,
+        let [_, condition] = step.args.as_slice() else { return Self::Unknown };
+        if !is_exists(walk) {
+            return Self::Unknown;
+        }
+        let item = walk.iter_var.as_str();
+        let whose = if wants_protected(condition, item) { Whose::Protected } else { Whose::Anyones };
+        let found = match list.as_str() {
+            "logs" => Self::condition(condition, item, "topic0", constants),
+            "calls" => Self::condition(condition, item, "selector", constants),
+            _ => return Self::Unknown,
+        };
+        match found {
+            Self::Topics(topics, _) => Self::Topics(topics, whose),
+            Self::Selectors(selectors, _) => Self::Selectors(selectors, whose),
+            Self::Unknown => Self::Unknown,
         }
     }
 
@@ -127,18 +153,37 @@ impl Needs {
             }
         }
         match (field, topics.len() == values.len(), selectors.len() == values.len()) {
-            ("topic0", true, _) => Self::Topics(topics),
-            ("selector", _, true) => Self::Selectors(selectors),
+            ("topic0", true, _) => Self::Topics(topics, Whose::Anyones),
+            ("selector", _, true) => Self::Selectors(selectors, Whose::Anyones),
             _ => Self::Unknown,
         }
     }
 
-    pub(super) fn are_met(&self, present: &Present) -> bool {
+    pub(super) fn are_met(&self, present: Present<'_>) -> bool {
+        let fits = |whose: &Whose, address| whose.fits(present.protocol.protects(address));
         match self {
             Self::Unknown => true,
-            Self::Topics(topics) => topics.iter().any(|topic| present.topics.contains(topic)),
-            Self::Selectors(known) => known.iter().any(|selector| present.selectors.contains(selector)),
+            Self::Topics(topics, whose) => {
+                present.topics().any(|(topic, address)| topics.contains(&topic) && fits(whose, address))
+            }
+            Self::Selectors(known, whose) => present
+                .selectors()
+                .any(|(selector, address)| known.contains(&selector) && fits(whose, address)),
         }
+    }
+}
+
+/// `x.protected`, alone or as a part of the outermost `&&`.
+fn wants_protected(node: &IdedExpr, item: &str) -> bool {
+    match &node.expr {
+        Expr::Call(call) if call.func_name == operators::LOGICAL_AND => {
+            call.args.iter().any(|part| wants_protected(part, item))
+        }
+        Expr::Select(select) => {
+            let is_item = matches!(&select.operand.expr, Expr::Ident(name) if name == item);
+            !select.test && select.field == "protected" && is_item
+        }
+        _ => false,
     }
 }
 
@@ -148,27 +193,44 @@ impl Needs {
 pub(super) struct Index<P> {
     all: Vec<P>,
     always: Vec<P>,
-    by_topic: HashMap<B256, Vec<P>>,
-    by_selector: HashMap<Selector, Vec<P>>,
+    by_topic: Keyed<B256, P>,
+    by_selector: Keyed<Selector, P>,
+}
+
+/// Rules by what they need one of, in the order given.
+#[derive(Debug, Clone)]
+struct Keyed<K, P>(HashMap<K, Vec<(P, Whose)>>);
+
+impl<K: Eq + Hash + Copy, P: Copy> Keyed<K, P> {
+    fn insert(&mut self, keys: Vec<K>, place: P, whose: Whose) {
+        keys.into_iter().for_each(|key| self.0.entry(key).or_default().push((place, whose)));
+    }
+
+    /// The rules that need what is there. A key is looked at twice at most, however often it is there.
+    fn collect(&self, there: impl Iterator<Item = (K, Address)>, protocol: &Protocol, found: &mut Vec<P>) {
+        let mut seen: HashSet<(K, bool)> = HashSet::default();
+        for (key, address) in there {
+            let Some(rules) = self.0.get(&key) else { continue };
+            let is_protected = protocol.protects(address);
+            if seen.insert((key, is_protected)) {
+                let fit = rules.iter().filter(|(_, whose)| whose.fits(is_protected));
+                found.extend(fit.map(|(place, _)| *place));
+            }
+        }
+    }
 }
 
 impl<P: Copy + Ord> Index<P> {
     /// Of rules in their order, each with its needs.
     pub(super) fn of(rules: impl Iterator<Item = (P, Needs)>) -> Self {
-        let (by_topic, by_selector) = (HashMap::default(), HashMap::default());
+        let (by_topic, by_selector) = (Keyed(HashMap::default()), Keyed(HashMap::default()));
         let mut index = Self { all: Vec::new(), always: Vec::new(), by_topic, by_selector };
         for (place, needs) in rules {
             index.all.push(place);
             match needs {
                 Needs::Unknown => index.always.push(place),
-                Needs::Topics(topics) => {
-                    topics.into_iter().for_each(|topic| index.by_topic.entry(topic).or_default().push(place));
-                }
-                Needs::Selectors(known) => {
-                    known
-                        .into_iter()
-                        .for_each(|selector| index.by_selector.entry(selector).or_default().push(place));
-                }
+                Needs::Topics(topics, whose) => index.by_topic.insert(topics, place, whose),
+                Needs::Selectors(known, whose) => index.by_selector.insert(known, place, whose),
             }
         }
         index
@@ -180,10 +242,10 @@ impl<P: Copy + Ord> Index<P> {
     }
 
     /// The rules that might hold, in the order given.
-    pub(super) fn worth_a_look(&self, present: &Present) -> Vec<P> {
-        let by_topic = present.topics.iter().filter_map(|topic| self.by_topic.get(topic));
-        let by_selector = present.selectors.iter().filter_map(|selector| self.by_selector.get(selector));
-        let mut found: Vec<P> = by_topic.chain(by_selector).flatten().chain(&self.always).copied().collect();
+    pub(super) fn worth_a_look(&self, present: Present<'_>) -> Vec<P> {
+        let mut found = self.always.clone();
+        self.by_topic.collect(present.topics(), present.protocol, &mut found);
+        self.by_selector.collect(present.selectors(), present.protocol, &mut found);
         found.sort_unstable();
         found.dedup();
         found

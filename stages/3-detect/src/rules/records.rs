@@ -8,7 +8,7 @@ use super::literals::Constant;
 use super::readings::Reading;
 use super::types::{Record, Variable};
 use super::values::{Amount, Octets};
-use alloy_primitives::{Address, Bytes, U256};
+use alloy_primitives::{Address, B256, Bytes, Selector, U256};
 use cel::ExecutionError;
 use cel::common::traits::Indexer;
 use cel::common::types::{self, CelBool, CelInt, CelNull, CelString, Kind, Type};
@@ -39,34 +39,45 @@ pub(super) enum Row<'e> {
     Read(&'e StorageAccess, bool, bool),
 }
 
-fn octets<'b, 'v>(octets: Octets) -> CowVal<'b, 'v> {
-    CowVal::owned(octets)
+/// The value of a field that is no list.
+#[derive(Debug)]
+pub(super) enum Plain {
+    Octets(Octets),
+    Amount(U256),
+    Flag(bool),
+    /// Those of the EVM fit.
+    Count(u64),
+    Text(&'static str),
+    Null,
 }
 
-fn address<'b, 'v>(address: Address) -> CowVal<'b, 'v> {
-    octets(Octets::Address(address))
-}
+impl Plain {
+    fn value<'b, 'v>(self) -> CowVal<'b, 'v> {
+        match self {
+            Self::Octets(octets) => CowVal::owned(octets),
+            Self::Amount(amount) => CowVal::owned(Amount(amount)),
+            Self::Flag(flag) => CowVal::owned(CelBool::from(flag)),
+            Self::Count(count) => CowVal::owned(CelInt::from(i64::try_from(count).unwrap_or(i64::MAX))),
+            Self::Text(text) => CowVal::owned(CelString::from(text)),
+            Self::Null => CowVal::owned(CelNull),
+        }
+    }
 
-fn amount<'b, 'v>(amount: U256) -> CowVal<'b, 'v> {
-    CowVal::owned(Amount(amount))
-}
+    fn address(address: Address) -> Self {
+        Self::Octets(Octets::Address(address))
+    }
 
-fn flag<'b, 'v>(flag: bool) -> CowVal<'b, 'v> {
-    CowVal::owned(CelBool::from(flag))
-}
+    fn word(word: B256) -> Self {
+        Self::Octets(Octets::Word(word))
+    }
 
-fn null<'b, 'v>() -> CowVal<'b, 'v> {
-    CowVal::owned(CelNull)
-}
+    fn data(data: &Bytes) -> Self {
+        Self::Octets(Octets::Data(data.clone()))
+    }
 
-/// A count; those of the EVM fit.
-fn count<'b, 'v>(count: u64) -> CowVal<'b, 'v> {
-    CowVal::owned(CelInt::from(i64::try_from(count).unwrap_or(i64::MAX)))
-}
-
-fn selector<'b, 'v>(input: &Bytes) -> CowVal<'b, 'v> {
-    let selector = input.get(..4).and_then(|bytes| bytes.try_into().ok());
-    selector.map_or_else(null, |selector| octets(Octets::Selector(selector)))
+    fn selector(selector: Option<Selector>) -> Self {
+        selector.map_or(Self::Null, |found| Self::Octets(Octets::Selector(found)))
+    }
 }
 
 /// The kinds of call by the names of their opcodes.
@@ -108,100 +119,111 @@ impl<'e> Row<'e> {
         found.map(CowVal::Owned).ok_or_else(none)
     }
 
+    /// A field by its name.
     fn field<'b, 'v>(&'b self, name: &str) -> Option<CowVal<'b, 'v>>
     where
         Self: 'v,
         'e: 'v,
     {
+        match (self, name) {
+            (Self::Protocol(protocol, _), "name") => {
+                Some(CowVal::owned(CelString::from(protocol.id.0.as_str())))
+            }
+            (Self::Protocol(_, contracts), "contracts") => Some(CowVal::Borrowed(*contracts)),
+            (Self::Log(log, _), "topics") => {
+                let topics =
+                    log.topics.iter().map(|topic| Box::new(Octets::Word(*topic)) as Box<dyn Val + 'v>);
+                Some(CowVal::owned(types::CelList::from(topics.collect::<Vec<_>>())))
+            }
+            _ => self.plain(name).map(Plain::value),
+        }
+    }
+
+    /// A field that is no list, by its name.
+    pub(super) fn plain(&self, name: &str) -> Option<Plain> {
         match self {
             Self::Tx(execution) => tx_field(execution, name),
             Self::Block(execution) => match name {
-                "number" => Some(count(execution.tx.block.number)),
-                "timestamp" => Some(count(execution.timestamp_s)),
+                "number" => Some(Plain::Count(execution.tx.block.number)),
+                "timestamp" => Some(Plain::Count(execution.timestamp_s)),
                 _ => None,
             },
-            Self::Protocol(protocol, contracts) => match name {
-                "name" => Some(CowVal::owned(CelString::from(protocol.id.0.as_str()))),
-                "contracts" => Some(CowVal::Borrowed(*contracts)),
-                _ => None,
-            },
+            Self::Protocol(..) => None,
             Self::Call(frame, protected) => call_field(frame, *protected, name),
             Self::Log(log, protected) => log_field(log, *protected, name),
             Self::Transfer(moved) => match name {
-                "asset" => Some(address(match moved.asset {
+                "asset" => Some(Plain::address(match moved.asset {
                     Asset::Native => Address::ZERO,
                     Asset::Token(token) => token,
                 })),
-                "native" => Some(flag(moved.asset == Asset::Native)),
-                "from" => Some(address(moved.from)),
-                "to" => Some(address(moved.to)),
-                "amount" => Some(amount(moved.amount_raw)),
+                "native" => Some(Plain::Flag(moved.asset == Asset::Native)),
+                "from" => Some(Plain::address(moved.from)),
+                "to" => Some(Plain::address(moved.to)),
+                "amount" => Some(Plain::Amount(moved.amount_raw)),
                 _ => None,
             },
             Self::Change(change, protected) => match name {
-                "address" => Some(address(change.address)),
-                "protected" => Some(flag(*protected)),
-                "slot" => Some(octets(Octets::Word(change.slot.into()))),
-                "before" => Some(amount(change.before)),
-                "after" => Some(amount(change.after)),
+                "address" => Some(Plain::address(change.address)),
+                "protected" => Some(Plain::Flag(*protected)),
+                "slot" => Some(Plain::word(change.slot.into())),
+                "before" => Some(Plain::Amount(change.before)),
+                "after" => Some(Plain::Amount(change.after)),
                 _ => None,
             },
             Self::Read(access, protected, reverted) => match name {
-                "address" => Some(address(access.address)),
-                "protected" => Some(flag(*protected)),
-                "slot" => Some(octets(Octets::Word(access.slot.into()))),
-                "value" => Some(amount(access.value)),
-                "reverted" => Some(flag(*reverted)),
+                "address" => Some(Plain::address(access.address)),
+                "protected" => Some(Plain::Flag(*protected)),
+                "slot" => Some(Plain::word(access.slot.into())),
+                "value" => Some(Plain::Amount(access.value)),
+                "reverted" => Some(Plain::Flag(*reverted)),
                 _ => None,
             },
         }
     }
 }
 
-fn tx_field<'b, 'v>(execution: &Execution, name: &str) -> Option<CowVal<'b, 'v>> {
+fn tx_field(execution: &Execution, name: &str) -> Option<Plain> {
     let transaction = &execution.transaction;
     Some(match name {
-        "hash" => octets(Octets::Word(execution.tx.hash)),
-        "from" => address(transaction.from),
-        "to" => transaction.to.map_or_else(null, address),
-        "value" => amount(transaction.value_wei),
-        "selector" if transaction.to.is_some() => selector(&transaction.input),
-        "selector" => null(),
-        "input" => octets(Octets::Data(transaction.input.clone())),
-        "gas_used" => count(execution.gas_used),
-        "success" => flag(execution.status.is_success()),
-        _ => return None,
-    })
-}
-
-fn call_field<'b, 'v>(frame: &Frame, protected: bool, name: &str) -> Option<CowVal<'b, 'v>> {
-    Some(match name {
-        "caller" => address(frame.caller),
-        "address" => address(frame.address),
-        "code" => address(frame.code_address),
-        "selector" => frame.selector().map_or_else(null, |found| octets(Octets::Selector(found))),
-        "input" => octets(Octets::Data(frame.input.clone())),
-        "output" => octets(Octets::Data(frame.output.clone())),
-        "value" => amount(frame.value_wei),
-        "depth" => count(frame.depth.into()),
-        "kind" => CowVal::owned(CelString::from(kind(frame.kind))),
-        "static" => flag(frame.kind == FrameKind::StaticCall),
-        "reverted" => flag(frame.reverted),
-        "protected" => flag(protected),
-        _ => return None,
-    })
-}
-
-fn log_field<'b, 'v>(log: &Log, protected: bool, name: &str) -> Option<CowVal<'b, 'v>> {
-    Some(match name {
-        "address" => address(log.address),
-        "protected" => flag(protected),
-        "topic0" => log.topics.first().map_or_else(null, |topic| octets(Octets::Word(*topic))),
-        "topics" => {
-            let topics = log.topics.iter().map(|topic| Box::new(Octets::Word(*topic)) as Box<dyn Val + 'v>);
-            CowVal::owned(types::CelList::from(topics.collect::<Vec<_>>()))
+        "hash" => Plain::word(execution.tx.hash),
+        "from" => Plain::address(transaction.from),
+        "to" => transaction.to.map_or(Plain::Null, Plain::address),
+        "value" => Plain::Amount(transaction.value_wei),
+        "selector" => {
+            let called = transaction.to.and_then(|_| transaction.input.get(..4));
+            Plain::selector(called.and_then(|bytes| bytes.try_into().ok()))
         }
-        "data" => octets(Octets::Data(log.data.clone())),
+        "input" => Plain::data(&transaction.input),
+        "gas_used" => Plain::Count(execution.gas_used),
+        "success" => Plain::Flag(execution.status.is_success()),
+        _ => return None,
+    })
+}
+
+fn call_field(frame: &Frame, protected: bool, name: &str) -> Option<Plain> {
+    Some(match name {
+        "caller" => Plain::address(frame.caller),
+        "address" => Plain::address(frame.address),
+        "code" => Plain::address(frame.code_address),
+        "selector" => Plain::selector(frame.selector()),
+        "input" => Plain::data(&frame.input),
+        "output" => Plain::data(&frame.output),
+        "value" => Plain::Amount(frame.value_wei),
+        "depth" => Plain::Count(frame.depth.into()),
+        "kind" => Plain::Text(kind(frame.kind)),
+        "static" => Plain::Flag(frame.kind == FrameKind::StaticCall),
+        "reverted" => Plain::Flag(frame.reverted),
+        "protected" => Plain::Flag(protected),
+        _ => return None,
+    })
+}
+
+fn log_field(log: &Log, protected: bool, name: &str) -> Option<Plain> {
+    Some(match name {
+        "address" => Plain::address(log.address),
+        "protected" => Plain::Flag(protected),
+        "topic0" => log.topics.first().map_or(Plain::Null, |topic| Plain::word(*topic)),
+        "data" => Plain::data(&log.data),
         _ => return None,
     })
 }
@@ -297,6 +319,23 @@ impl<'e> Facts<'e> {
         self.execution
     }
 
+    pub(super) fn protocol(&self) -> &'e Protocol {
+        self.protocol
+    }
+
+    /// The elements of a list that have fields.
+    pub(super) fn rows(&self, list: Variable) -> Option<&[Row<'e>]> {
+        let items = match list {
+            Variable::Calls => self.calls(),
+            Variable::Logs => self.logs(),
+            Variable::Transfers => self.transfers(),
+            Variable::Changes => self.changes(),
+            Variable::Reads => self.reads(),
+            Variable::Tx | Variable::Block | Variable::Protocol | Variable::Created => return None,
+        };
+        Some(items.as_slice())
+    }
+
     /// How much is known of the execution.
     pub(super) fn detail(&self) -> Detail {
         self.execution.detail
@@ -337,6 +376,10 @@ impl<'e> Facts<'e> {
         self.logs.get_or_init(|| self.list(self.execution.logs.iter().map(row)))
     }
 
+    fn transfers(&self) -> &Items<Row<'e>> {
+        self.transfers.get_or_init(|| self.list(self.execution.transfers.iter().map(Row::Transfer)))
+    }
+
     fn changes(&self) -> &Items<Row<'e>> {
         let row = |change: &'e StorageChange| Row::Change(change, self.protocol.protects(change.address));
         self.changes.get_or_init(|| self.list(self.execution.storage_changes.iter().map(row)))
@@ -375,11 +418,7 @@ impl VariableResolver for Scope<'_, '_> {
             Variable::Protocol => CowVal::owned(Row::Protocol(facts.protocol, &facts.contracts)),
             Variable::Calls => CowVal::Borrowed(facts.calls()),
             Variable::Logs => CowVal::Borrowed(facts.logs()),
-            Variable::Transfers => CowVal::Borrowed(
-                facts
-                    .transfers
-                    .get_or_init(|| facts.list(facts.execution.transfers.iter().map(Row::Transfer))),
-            ),
+            Variable::Transfers => CowVal::Borrowed(facts.transfers()),
             Variable::Changes => CowVal::Borrowed(facts.changes()),
             Variable::Reads => CowVal::Borrowed(facts.reads()),
             Variable::Created => CowVal::Borrowed(facts.created.get_or_init(|| {

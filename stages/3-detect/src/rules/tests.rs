@@ -1,8 +1,9 @@
 //! Rules that work, nearly work, are malformed, or meet hostile transactions.
 
+use super::needs::Whose;
 use super::types::{Record, Variable};
 use super::*;
-use crate::testing::{ALICE, LENDING_VAULT, USD, World, selector, wad};
+use crate::testing::{ALICE, BOB, LENDING_VAULT, USD, World, selector, wad};
 use alloy_primitives::{B256, Bytes, U256, keccak256};
 use cel::common::types::CelString;
 use cel::context::VariableResolver as _;
@@ -20,7 +21,7 @@ pub(super) fn detector(when: &str) -> UserRules {
 }
 
 /// The strike of the test world, with one log of its own.
-fn strike() -> Execution {
+pub(super) fn strike() -> Execution {
     let mut script = World::new().script();
     script.call(LENDING_VAULT, 9, |s| s.transfer(USD, LENDING_VAULT, ALICE, wad(60_000)));
     script.frame(FrameKind::DelegateCall, LENDING_VAULT, &selector(7)[..], |_| ());
@@ -256,14 +257,25 @@ fn rules_are_only_evaluated_where_what_they_name_is_there() {
     let topic = |text: &str| keccak256(text);
     assert_eq!(
         needs("tx.success && logs.exists(l, l.protected && l.topic0 in [event('A()'), event('B()')])"),
-        Needs::Topics(vec![topic("A()"), topic("B()")])
+        Needs::Topics(vec![topic("A()"), topic("B()")], Whose::Protected)
     );
     assert_eq!(
         needs("logs.exists(l, l.topic0 == event('A()')) || logs.exists(l, event('B()') == l.topic0)"),
-        Needs::Topics(vec![topic("A()"), topic("B()")])
+        Needs::Topics(vec![topic("A()"), topic("B()")], Whose::Anyones)
+    );
+    // One of two is enough for the whole to hold, and one that anybody may emit is not passed over.
+    assert_eq!(
+        needs(
+            "logs.exists(l, l.protected && l.topic0 == event('A()')) || logs.exists(l, l.topic0 == event('B()'))"
+        ),
+        Needs::Topics(vec![topic("A()"), topic("B()")], Whose::Anyones)
+    );
+    assert_eq!(
+        needs("logs.exists(l, (l.protected || tx.success) && l.topic0 == event('A()'))"),
+        Needs::Topics(vec![topic("A()")], Whose::Anyones)
     );
     let function = needs("calls.exists(c, c.selector == sig('f()') && c.depth > 1)");
-    assert!(matches!(function, Needs::Selectors(known) if known.len() == 1));
+    assert!(matches!(function, Needs::Selectors(known, Whose::Anyones) if known.len() == 1));
     for when in [
         "!logs.exists(l, l.topic0 == event('A()'))",
         "logs.all(l, l.topic0 == event('A()'))",
@@ -286,17 +298,25 @@ fn rules_are_found_by_what_is_there_in_the_order_of_the_file() {
         needs("logs.exists(l, l.topic0 in [event('A()'), event('B()')])"),
         needs("logs.exists(l, l.topic0 == event('C()'))"),
         needs("size(calls) > 1"),
+        needs("logs.exists(l, l.topic0 == event('P()') && l.protected)"),
     ];
     let index = needs::Index::of(rules.into_iter().enumerate());
     let mut execution = strike();
-    assert_eq!(index.worth_a_look(&Present::of(&execution)), [0, 4]);
+    let (protocol, elsewhere) = (World::protocol(), BOB);
+    let found = |execution: &Execution| index.worth_a_look(Present::of(&protocol, execution));
+    assert_eq!(found(&execution), [0, 4]);
     for event in ["B()", "A()"] {
         execution.logs.push(Log { topics: vec![keccak256(event)], ..execution.logs[0].clone() });
     }
-    assert_eq!(index.worth_a_look(&Present::of(&execution)), [0, 2, 4]);
+    assert_eq!(found(&execution), [0, 2, 4]);
     execution.frames[0].input = keccak256("f()")[..4].to_vec().into();
-    assert_eq!(index.worth_a_look(&Present::of(&execution)), [0, 1, 2, 4]);
-    assert_eq!(index.all(), [0, 1, 2, 3, 4]);
+    assert_eq!(found(&execution), [0, 1, 2, 4]);
+    let foreign = Log { topics: vec![keccak256("P()")], address: elsewhere, ..execution.logs[0].clone() };
+    execution.logs.push(foreign.clone());
+    assert_eq!(found(&execution), [0, 1, 2, 4], "only a protected contract's event is asked for");
+    execution.logs.push(Log { address: LENDING_VAULT, ..foreign });
+    assert_eq!(found(&execution), [0, 1, 2, 4, 5]);
+    assert_eq!(index.all(), [0, 1, 2, 3, 4, 5]);
 }
 
 #[test]

@@ -78,6 +78,14 @@ impl Variable {
         VARIABLES.iter().find(|(known, _)| *known == name).map(|(_, variable)| *variable)
     }
 
+    /// What it is a list of, where that is something with fields.
+    pub(super) fn rows(self) -> Option<Record> {
+        match self.of() {
+            Type { one: One::Record(record), list: true } => Some(record),
+            _ => None,
+        }
+    }
+
     fn of(self) -> Type {
         match self {
             Self::Tx => Type::record(Record::Tx),
@@ -317,6 +325,8 @@ impl<'c> Checker<'c> {
                 Constant::Octets(_) | Constant::Reading(_) => Type::HEX,
                 Constant::Amount(_) => Type::AMOUNT,
                 Constant::Layout(_) => Type::SIGNATURE,
+                // These are made after the check.
+                Constant::Sieve(_) | Constant::Total(..) => Type::ANY,
             });
         }
         let local = self.locals.iter().rev().find(|(known, _)| known == name).map(|(_, found)| *found);

@@ -3,7 +3,7 @@
 //! In: the window of a rule file, a transaction for which the rule's condition holds, and what was counted before. Out: what to count,
 //! and whether it is too much. Must never: count by itself; the log does, and takes back what left the chain.
 
-use super::formula::Formula;
+use super::formula::{Formula, Source};
 use super::literals::Constant;
 use super::records::Facts;
 use super::types::Wanted;
@@ -65,7 +65,7 @@ pub(super) struct Excess {
 }
 
 impl RawWindow {
-    pub(super) fn ready(self, (env, file): (&Env, &str), (id, when): (&str, &str)) -> Result<Window, String> {
+    pub(super) fn ready(self, source: Source<'_>, (id, when): (&str, &str)) -> Result<Window, String> {
         if !SECONDS.contains(&self.seconds) {
             let (least, most) = (SECONDS.start(), SECONDS.end());
             return Err(format!("window.seconds {}: expected {least} to {most}", self.seconds));
@@ -73,7 +73,7 @@ impl RawWindow {
         let texts =
             [&self.by, &self.sum, &self.distinct].map(|text| text.as_ref().map(|text| text.get_ref()));
         let series = keccak256(format!("{:?}", (id, when, self.seconds, texts)));
-        let formula = |key: &str, text: &Spanned<String>, wanted| Formula::of(env, file, (key, text), wanted);
+        let formula = |key: &str, text: &Spanned<String>, wanted| Formula::of(source, (key, text), wanted);
         let measure = match (&self.sum, &self.distinct) {
             (None, None) => Measured::Transactions,
             (Some(sum), None) => Measured::Sum(formula("window.sum", sum, Wanted::Number)?),

@@ -107,6 +107,10 @@ impl Assessment {
     }
 
     fn count_holdings(&mut self, books: &Books<'_>) {
+        // Without assets there is nothing to hold, however many contracts there are.
+        if books.protocol.assets.is_empty() {
+            return;
+        }
         let mut worst_wad = I256::ZERO;
         let mut totals: BTreeMap<Asset, I256> = BTreeMap::new();
         for contract in &books.protocol.contracts {
