@@ -14,6 +14,7 @@ pub use chain::{Chain, Node};
 
 use crate::config::raw::{RawAccount, RawAsset, RawConfig, RawLever, RawProtocol, RawSigner};
 use alloy_primitives::{Address, Selector, U256, keccak256};
+use cordon_detect::DetectorConfig;
 use cordon_model::protocol::{
     AccountView, AssetSpec, Capability, Contracts, Price, ProtectedContract, Protocol,
 };
@@ -39,7 +40,7 @@ pub struct Config {
     /// What is protected on it.
     pub protocols: Vec<Protocol>,
     /// Detectors, in the order in which they run.
-    pub detectors: Vec<cordon_detect::DetectorConfig>,
+    pub detectors: Vec<DetectorConfig>,
     /// What may be done without a person.
     pub policy: cordon_decide::Policy,
     /// Keys that Cordon may use.
@@ -225,6 +226,9 @@ impl Resolver<'_> {
             self.check_signers(&signers, &protocols);
         }
         let mut detectors = raw.detector;
+        if raw.all_detectors {
+            detectors = DetectorConfig::all_beside(detectors);
+        }
         if self.read_rules(&mut detectors) {
             self.check_detectors(&detectors);
         }

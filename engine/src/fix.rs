@@ -8,7 +8,7 @@
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::journal::Entry;
-use crate::respond::attack_transactions;
+use crate::respond::{attack_transactions, suspicious_transactions};
 use crate::trials::Trials;
 use alloy_primitives::{Address, Bytes, U256};
 use alloy_provider::Provider;
@@ -61,7 +61,9 @@ impl Engine {
             None => Some("no block has been seen yet".to_owned()),
         };
         let attack_trials = attack_trials(&trials, candidate, &attack).await?;
-        let honest = honest_comparisons(&trials, candidate, &attack).await?;
+        let suspects: BTreeSet<TxRef> = suspicious_transactions(&incident).into_iter().collect();
+        let first = attack.first().map_or(u64::MAX, |tx| tx.block.number);
+        let honest = honest_comparisons(&trials, candidate, (&suspects, first)).await?;
         let remedy = cordon_eradicate::judge(cordon_eradicate::Trials {
             incident: id,
             candidate: &candidate.fixed,
@@ -130,13 +132,11 @@ async fn attack_trials(
 async fn honest_comparisons(
     trials: &Trials<'_>,
     candidate: &Candidate,
-    attack: &[TxRef],
+    (suspects, first): (&BTreeSet<TxRef>, u64),
 ) -> Result<Vec<HonestComparison>, EngineError> {
-    let suspects: BTreeSet<TxRef> = attack.iter().copied().collect();
-    let first = attack.first().map_or(u64::MAX, |tx| tx.block.number);
     let touches =
         |execution: &&&Execution| execution.frames.iter().any(|frame| frame.address == candidate.proxy);
-    let honest = trials.history.honest(&suspects, first, usize::MAX);
+    let honest = trials.history.honest(suspects, first, usize::MAX);
     let mut found = Vec::new();
     for execution in honest.iter().filter(touches).take(HONEST_COMPARISONS_MAX) {
         let Some(mut live) = trials.fork_before(&execution.tx).await? else { continue };

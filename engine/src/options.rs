@@ -7,10 +7,9 @@
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::journal::Entry;
-use crate::respond::in_chain_order;
+use crate::respond::{by_which_value_left, in_chain_order};
 use cordon_contain::{ProbeState, levers};
 use cordon_decide::Decision;
-use cordon_model::finding::Evidence;
 use cordon_model::incident::{Incident, IncidentEvent, PlanStatus};
 use cordon_model::plan::{Plan, Purpose};
 use cordon_model::protocol::Protocol;
@@ -128,8 +127,7 @@ fn decided(simulation: &Simulation, decision: Decision, known: Option<PlanStatus
 /// The transactions that stand for the threat, in the order of the chain: those by which value left, or all of them
 /// where none did. A weak finding that joined later must not stand for the attack.
 pub(crate) fn threat_transactions(incident: &Incident) -> Vec<TxRef> {
-    let loses = |evidence: &Evidence| matches!(evidence, Evidence::ValueLoss { .. });
-    let losing = in_chain_order(incident.threat().filter(|f| loses(&f.evidence)).map(|finding| finding.tx));
+    let losing = by_which_value_left(incident.threat());
     if losing.is_empty() { in_chain_order(incident.threat().map(|finding| finding.tx)) } else { losing }
 }
 

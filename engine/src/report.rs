@@ -6,7 +6,7 @@
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::journal::Entry;
-use crate::respond::attack_transactions;
+use crate::respond::{attack_transactions, in_chain_order, suspicious_transactions};
 use crate::trials::{Trials, views};
 use alloy_primitives::keccak256;
 use cordon_investigate::{Investigation, Labels, report_json};
@@ -68,7 +68,10 @@ impl Engine {
     ) -> Result<Vec<Execution>, EngineError> {
         let trials: Trials<'_> = self.trials(protocol);
         let mut executions = Vec::new();
-        for tx in attack_transactions(incident).iter().take(REPORTED_TRANSACTIONS_MAX) {
+        let attack = attack_transactions(incident);
+        let others = suspicious_transactions(incident).into_iter().filter(|tx| !attack.contains(tx));
+        let reported = attack.iter().copied().chain(others).take(REPORTED_TRANSACTIONS_MAX);
+        for tx in &in_chain_order(reported) {
             if let Some(execution) = self.history.execution(tx) {
                 executions.push(execution.clone());
             } else if let (Some(transaction), Some(mut fork)) =

@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::error::{EngineError, chain};
 use crate::journal::{Entries, Entry, Stamp};
 use cordon_decide::{StepKind, Who};
+use cordon_model::finding::{Evidence, Finding};
 use cordon_model::incident::{Incident, IncidentEvent, Standing};
 use cordon_model::protocol::Protocol;
 use cordon_model::units::{IncidentId, TxRef};
@@ -134,9 +135,22 @@ impl Engine {
     }
 }
 
-/// The transactions of an incident's findings, in the order of the chain.
-pub(crate) fn attack_transactions(incident: &Incident) -> Vec<TxRef> {
+/// All transactions of an incident's findings, in the order of the chain.
+pub(crate) fn suspicious_transactions(incident: &Incident) -> Vec<TxRef> {
     in_chain_order(incident.findings.iter().map(|finding| finding.tx))
+}
+
+/// Those that stand for the attack: by which value left, or all where none did. Something strange that came before, or joined
+/// later, must not stand for it.
+pub(crate) fn attack_transactions(incident: &Incident) -> Vec<TxRef> {
+    let losing = by_which_value_left(incident.findings.iter());
+    if losing.is_empty() { suspicious_transactions(incident) } else { losing }
+}
+
+/// The transactions of those findings that measured a loss, in the order of the chain.
+pub(crate) fn by_which_value_left<'f>(findings: impl Iterator<Item = &'f Finding>) -> Vec<TxRef> {
+    let loses = |finding: &&Finding| matches!(finding.evidence, Evidence::ValueLoss { .. });
+    in_chain_order(findings.filter(loses).map(|finding| finding.tx))
 }
 
 /// Transactions in the order of the chain, each once.

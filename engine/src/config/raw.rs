@@ -23,6 +23,9 @@ pub struct RawConfig {
     /// What is protected.
     #[serde(default)]
     pub protocol: Vec<RawProtocol>,
+    /// Every detector that has defaults, at its defaults; what is written in `detector` takes the place of its own.
+    #[serde(default)]
+    pub all_detectors: bool,
     /// Detectors.
     #[serde(default)]
     pub detector: Vec<cordon_detect::DetectorConfig>,

@@ -3,6 +3,7 @@
 //! In: what the operator knows of the protocol. Out: text for the ordinary configuration parser, so that the drill
 //! goes through the same door as everybody. Must never hold anything that only the attacker knows.
 
+use cordon_detect::{Detector, DetectorConfig};
 use cordon_range::world::{AssetPrice, Facts, LineSide};
 use std::fmt::Write as _;
 
@@ -57,8 +58,11 @@ pub(super) fn toml(facts: &Facts, keystores: &[(alloy_primitives::Address, Strin
             ),
         );
     }
-    for detector in ["value-loss", "reentrancy", "rate-jump"] {
-        line(&mut text, format_args!("[[detector]]\ntype = \"{detector}\""));
+    // A drill is too short to learn what is ordinary.
+    let learns = |detector: &dyn Detector| detector.compares();
+    let detectors = DetectorConfig::all().iter().filter_map(|config| config.build().ok()).collect::<Vec<_>>();
+    for detector in detectors.iter().filter(|detector| !learns(detector.as_ref())) {
+        line(&mut text, format_args!("[[detector]]\ntype = \"{}\"", detector.name()));
     }
     for (address, keystore) in keystores {
         line(

@@ -1,13 +1,17 @@
 //! Candidate fixes for a real incident: proven or refused by rule, and remembered.
 
 use crate::watchtower::{Grants, Tower, Watch};
+use cordon_detect::DetectorConfig;
+use cordon_detect::rules::{RuleSet, RulesConfig};
 use cordon_engine::{Candidate, EngineError, Kind, incidents};
 use cordon_eradicate::Artifact;
+use cordon_model::finding::Evidence;
 use cordon_model::incident::Incident;
 use cordon_model::remedy::{RemedyRule, Verdict};
 use cordon_model::simulation::Ground;
 use cordon_model::units::IncidentId;
 use cordon_range::artifacts;
+use std::sync::Arc;
 
 const SEED: u64 = 51;
 
@@ -80,6 +84,29 @@ async fn a_fix_is_proven_or_refused_and_the_judgement_survives_a_restart() {
     // The next process comes to the same judgement from what the node still has.
     let again = watch.engine.verify_fix(id, &candidate(&tower, "LendingVaultV2")).await.unwrap();
     assert_eq!(again, right);
+}
+
+/// What was strange before the attack opens the incident, and neither keeps the attack from being contained nor stands for it when a
+/// fix is judged: whoever makes noise first does not get away with it.
+#[tokio::test]
+async fn noise_before_the_attack_does_not_stand_for_it() {
+    let text = "[[rule]]\nid = 'noise'\ntitle = 'noise'\nclass = 'test'\nscore = 700\nwhen = 'tx.success && block.number % 5 == 0'";
+    let sets = vec![Arc::new(RuleSet::parse("noise.toml", text).unwrap())];
+    let mut tower = Tower::before_the_attack(SEED, Grants::Automatic);
+    let files = vec!["noise.toml".into()];
+    tower.config.detectors.push(DetectorConfig::Rules(RulesConfig { files, sets }));
+    let mut watch = tower.wake().await;
+    watch.until_detected(&mut tower).await;
+    watch.until_investigated(&mut tower).await;
+    let incident = watch.incident();
+    let loses = |tx| {
+        let findings = incident.findings.iter().filter(move |finding| finding.tx == tx);
+        findings.into_iter().any(|finding| matches!(finding.evidence, Evidence::ValueLoss { .. }))
+    };
+    assert!(!loses(incident.findings[0].tx), "noise came first");
+    let fix = watch.engine.verify_fix(incident.id, &candidate(&tower, "LendingVaultV2")).await.unwrap();
+    assert_eq!(fix.verdict, Verdict::Proven, "{fix:?}");
+    assert!(fix.attack.iter().all(|trial| !trial.without.loss_wad.is_zero()), "{:?}", fix.attack);
 }
 
 #[tokio::test]

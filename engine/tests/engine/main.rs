@@ -10,6 +10,8 @@ mod chain_edits;
 #[cfg(test)]
 mod drill;
 #[cfg(test)]
+mod everything;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod fixes;

@@ -214,4 +214,6 @@ pub enum OrdinaryPattern {
     Liquidation,
     /// Others are traded around, and get a worse price: it harms them, and not the protocol.
     Sandwich,
+    /// A withdrawal, or a loan against collateral, as the protocol's own books have it.
+    Owed,
 }

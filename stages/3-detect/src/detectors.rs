@@ -118,6 +118,17 @@ impl DetectorConfig {
         ]
     }
 
+    /// These, and every other one of [`DetectorConfig::all`].
+    #[must_use]
+    pub fn all_beside(mut written: Vec<Self>) -> Vec<Self> {
+        let of_type = |one: &Self, other: &Self| std::mem::discriminant(one) == std::mem::discriminant(other);
+        let others = Self::all().into_iter();
+        let others = others.filter(|other| !written.iter().any(|one| of_type(one, other)));
+        let others: Vec<Self> = others.collect();
+        written.extend(others);
+        written
+    }
+
     /// The detector.
     ///
     /// # Errors
@@ -196,6 +207,17 @@ mod tests {
         assert_eq!(configs[0], DetectorConfig::ValueLoss(wanted));
         let wanted = RateJumpConfig { jump_max_bps: Bps(300), ..RateJumpConfig::default() };
         assert_eq!(configs[1], DetectorConfig::RateJump(wanted));
+    }
+
+    #[test]
+    fn all_beside_what_is_written_keeps_what_is_written() {
+        let written = RateJumpConfig { jump_max_bps: Bps(300), ..RateJumpConfig::default() };
+        let configs = DetectorConfig::all_beside(vec![DetectorConfig::RateJump(written.clone())]);
+        assert_eq!(configs.len(), DetectorConfig::all().len());
+        assert_eq!(configs[0], DetectorConfig::RateJump(written));
+        let names: std::collections::BTreeSet<_> =
+            configs.iter().map(|config| config.build().unwrap().name()).collect();
+        assert_eq!(names.len(), configs.len());
     }
 
     #[test]

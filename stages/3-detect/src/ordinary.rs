@@ -34,6 +34,7 @@
 //! (S&P 2022), with conditions 2 and 4 added. Limits: markets whose events are not in the list; circles through routers and
 //! aggregators; without logs nothing has a name.
 
+mod owed;
 pub(crate) mod sandwich;
 mod words;
 
@@ -61,22 +62,23 @@ const MARGIN_LIQUIDATION_MAX: Bps = Bps(2_500);
 
 /// The findings, those that an ordinary pattern explains marked with its name.
 pub(crate) fn explained(protocol: &Protocol, execution: &Execution, findings: Vec<Finding>) -> Vec<Finding> {
+    if owed::explains(protocol, execution, &findings) {
+        return findings.into_iter().map(|finding| named(finding, OrdinaryPattern::Owed, 0)).collect();
+    }
     if !findings.iter().any(is_shape) {
         return findings;
     }
     let Some(circle) = Circle::of(protocol, execution) else { return findings };
-    let explain = |finding: Finding| {
-        if !is_shape(&finding) {
-            return finding;
-        }
-        let evidence = Evidence::Ordinary {
-            pattern: circle.pattern,
-            markets: circle.markets,
-            instead_of: Box::new(finding.evidence),
-        };
-        Finding { score: finding.score.min(ORDINARY), evidence, ..finding }
-    };
+    let Circle { pattern, markets } = circle;
+    let explain =
+        |finding: Finding| if is_shape(&finding) { named(finding, pattern, markets) } else { finding };
     findings.into_iter().map(explain).collect()
+}
+
+/// The finding with the name of what explains it.
+fn named(finding: Finding, pattern: OrdinaryPattern, markets: u32) -> Finding {
+    let evidence = Evidence::Ordinary { pattern, markets, instead_of: Box::new(finding.evidence) };
+    Finding { score: finding.score.min(ORDINARY), evidence, ..finding }
 }
 
 /// True for a weak finding that only says what arbitrage and attacks have in common.

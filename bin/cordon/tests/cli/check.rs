@@ -84,7 +84,7 @@ fn nothing_may_be_there_twice() {
         { address = \"0x2222222222222222222222222222222222222222\", name = \"Again\" },\n]";
     refused(vec![
         (
-            swap("type = \"reentrancy\"", "type = \"value-loss\""),
+            swap("type = \"oracle\"", "type = \"value-loss\""),
             "detector[1].type: found 'value-loss', expected a type that no other",
         ),
         (

@@ -48,7 +48,7 @@ fn an_unknown_key_is_named_with_its_line() {
     let folder = config(|text| text.replace("[store]\npath", "[store]\npth"));
     let said = complaint(folder.path(), &["check"], 3);
     assert!(said.contains("store") && said.contains("`pth`") && said.contains("`path`"), "{said}");
-    assert!(said.contains("line 6"), "{said}");
+    assert!(said.contains("line 8"), "{said}");
 }
 
 #[test]

@@ -26,6 +26,7 @@ impl fmt::Display for OrdinaryPattern {
             Self::Arbitrage => "an arbitrage",
             Self::Liquidation => "a liquidation",
             Self::Sandwich => "a sandwich",
+            Self::Owed => "what was owed",
         })
     }
 }
@@ -77,13 +78,17 @@ impl Evidence {
                 if *taken { f.write_str(", and its assets went to the sender's side") } else { Ok(()) }
             }
             Self::Ordinary { pattern, markets, instead_of } => {
-                write!(f, "{instead_of}; ordinary as part of {pattern} over {markets} markets, ")?;
-                f.write_str(match pattern {
-                    OrdinaryPattern::Arbitrage | OrdinaryPattern::Liquidation => "at which nobody else loses",
-                    OrdinaryPattern::Sandwich => {
-                        "in which a user got a worse price, and the protocol loses nothing"
+                write!(f, "{instead_of}; ordinary as part of {pattern}")?;
+                match pattern {
+                    OrdinaryPattern::Arbitrage | OrdinaryPattern::Liquidation => {
+                        write!(f, " over {markets} markets, at which nobody else loses")
                     }
-                })
+                    OrdinaryPattern::Sandwich => write!(
+                        f,
+                        " over {markets} markets, in which a user got a worse price, and the protocol loses nothing"
+                    ),
+                    OrdinaryPattern::Owed => f.write_str(", by the protocol's own books"),
+                }
             }
             Self::ValueLoss { .. }
             | Self::Reentry { .. }

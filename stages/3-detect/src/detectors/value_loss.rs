@@ -127,6 +127,13 @@ pub fn loss_wad(protocol: &Protocol, execution: &Execution) -> U256 {
     Assessment::of(protocol, execution).loss_wad()
 }
 
+/// True where everything that the books need could be read, and they show no loss.
+pub(crate) fn books_are_even(protocol: &Protocol, execution: &Execution) -> bool {
+    let assessment = Assessment::of(protocol, execution);
+    let is_complete = assessment.unread.is_empty() && assessment.notes.is_empty();
+    !protocol.assets.is_empty() && is_complete && assessment.loss_wad().is_zero()
+}
+
 /// The readings of [`loss_wad`], those about the system as a whole first.
 pub(crate) fn loss_views(protocol: &Protocol, execution: &Execution) -> Vec<ViewCall> {
     let mut calls = assess::system_views(protocol);
