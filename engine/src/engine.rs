@@ -265,11 +265,13 @@ impl Engine {
         let executions: Vec<_> = replayed.executions.into_iter().filter(|e| detectors.concerns(e)).collect();
         let own = self.own_transactions().await?;
         let (mut pupil, accepted) = self.pupil(&detectors, (block.block_ref(), block.timestamp_s));
+        let rehearsals = self.rehearsals(&detectors, &block);
         let mut findings = Vec::new();
         for execution in &executions {
-            let judgement = detectors.judge(execution);
+            let mut judgement = detectors.judge(execution);
             // A write-off or a refill that people approved looks like a loss or a rate jump, and is none.
             if !own.contains(&execution.tx.hash) {
+                judgement.findings.extend(rehearsals.of(execution).await);
                 findings.extend(pupil.judge(execution, judgement.findings));
             }
             for gap in judgement.gaps {

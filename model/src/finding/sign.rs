@@ -8,6 +8,7 @@ mod counted;
 mod donation;
 mod first_actor;
 mod outflow;
+mod queued;
 mod wrong_price;
 
 pub use broken::{Broken, BrokenInvariant};
@@ -15,6 +16,7 @@ pub use counted::Counted;
 pub use donation::{Donation, DonationEffect};
 pub use first_actor::FirstActor;
 pub use outflow::Outflow;
+pub use queued::{Due, Leaving, Prospect, Queued, QueuedCall, Said};
 pub use wrong_price::{PriceFault, WrongPrice};
 
 use serde::{Deserialize, Serialize};
@@ -32,6 +34,8 @@ pub enum Sign {
     FirstActor(FirstActor),
     /// More of an asset left within a time than ever before.
     Outflow(Outflow),
+    /// A protected contract will act when its time has come.
+    Queued(Queued),
     /// A contract that issues shares was given assets, or took some, without issuing any.
     Donation(Donation),
     /// A protected contract went by a price that does not hold.
@@ -45,6 +49,7 @@ impl fmt::Display for Sign {
             Self::Counted(sign) => sign.fmt(f),
             Self::FirstActor(sign) => sign.fmt(f),
             Self::Outflow(sign) => sign.fmt(f),
+            Self::Queued(sign) => sign.fmt(f),
             Self::Donation(sign) => sign.fmt(f),
             Self::WrongPrice(sign) => sign.fmt(f),
         }
