@@ -1,18 +1,20 @@
 //! Rehearsals: what detectors want to be tried because of a transaction, tried on the state after its block.
 //!
-//! In: a judged transaction, and the state after its block. Out: what the detectors say of it then. Nothing of what is tried stays
-//! anywhere but in their findings. Must never: hold up the watch or lose a block. A rehearsal that the node cannot serve is held
-//! once more on a state that is read afresh, and is then named as not held. It is not retried with its block, as a block is that
-//! cannot be executed: a node that has given up the state of that block would stop the watch for good, and whoever queues a call
-//! that reads more than a node can serve would stop it at will.
+//! In: the transactions of a block, and the state after it. Out: what the detectors say of them then. Nothing of what is tried
+//! stays anywhere but in their findings. Must never: hold up the watch for good, or lose a block.
+//!
+//! A state that cannot be read fails the block, which is then judged again like one that could not be executed: what a queue will
+//! do is said nowhere else. But a node may have given up that state, and who queues a call may have it read more than any node
+//! serves. So after a few failures, or when the time is up, it is named as not rehearsed and the block passes.
 
 use crate::engine::Engine;
-use crate::error::chain;
+use crate::error::{EngineError, chain};
 use alloy_primitives::B256;
 use cordon_detect::{DetectorSet, Planned};
 use cordon_model::block::Block;
 use cordon_model::execution::Execution;
 use cordon_model::finding::Finding;
+use cordon_model::units::BlockRef;
 use cordon_replay::{Fork, ReplayError, Views};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,69 +24,87 @@ use tokio::time::{Instant, timeout_at};
 /// What they call pays no gas, so that only this limits what they read from a node.
 const REHEARSALS_MAX: Duration = Duration::from_secs(12);
 
-/// Rehearsals of one block.
-#[derive(Debug)]
-pub(crate) struct Rehearsals<'a> {
-    engine: &'a Engine,
-    detectors: &'a Arc<DetectorSet>,
-    block: &'a Block,
-    until: Instant,
+/// Times that a block is judged again because a rehearsal failed. The source waits for a node that is away before it hands out the
+/// block again, so that what fails this often is not there any more.
+const FAILURES_MAX: u32 = 3;
+
+/// Failed rehearsals of the newest block that had any.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Failures {
+    block: Option<BlockRef>,
+    times: u32,
+}
+
+impl Failures {
+    /// One more; true where the block is to be judged again.
+    fn again(&mut self, block: BlockRef) -> bool {
+        if self.block != Some(block) {
+            *self = Self { block: Some(block), times: 0 };
+        }
+        self.times = self.times.saturating_add(1);
+        self.times <= FAILURES_MAX
+    }
 }
 
 impl Engine {
-    /// Those of a block that was just executed.
-    pub(crate) fn rehearsals<'a>(
-        &'a self,
-        detectors: &'a Arc<DetectorSet>,
-        block: &'a Block,
-    ) -> Rehearsals<'a> {
-        let now = Instant::now();
-        let until = now.checked_add(REHEARSALS_MAX).unwrap_or(now);
-        Rehearsals { engine: self, detectors, block, until }
-    }
-}
-
-impl Rehearsals<'_> {
-    /// Holds those that a transaction asks for.
-    pub(crate) async fn of(&self, execution: &Execution) -> Vec<Finding> {
-        let mut held = Vec::new();
-        for planned in self.detectors.rehearsals(execution) {
-            match timeout_at(self.until, self.hold(&planned)).await {
-                Ok(Ok(executions)) => held.push((planned, executions)),
-                Ok(Err(why)) => say(execution.tx.hash, &planned, &why),
-                Err(_) => say(execution.tx.hash, &planned, "it takes longer than a block may wait"),
+    /// What is said of each transaction of a block that was just executed, after its rehearsals.
+    ///
+    /// # Errors
+    /// [`EngineError`] where the block should be judged again.
+    pub(crate) async fn rehearse(
+        &mut self,
+        detectors: &Arc<DetectorSet>,
+        block: &Block,
+        executions: &[Execution],
+    ) -> Result<Vec<Vec<Finding>>, EngineError> {
+        let until = Instant::now().checked_add(REHEARSALS_MAX).unwrap_or_else(Instant::now);
+        let mut said = Vec::new();
+        for execution in executions {
+            let mut held = Vec::new();
+            for planned in detectors.rehearsals(execution) {
+                if !self.replayer.executes() {
+                    omitted(
+                        execution.tx.hash,
+                        &planned,
+                        "blocks are not executed here but traced by the node",
+                    );
+                    continue;
+                }
+                match timeout_at(until, self.try_out(detectors, block, &planned)).await {
+                    Ok(Ok(executions)) => held.push((planned, executions)),
+                    Ok(Err(error)) if self.rehearsal_failures.again(block.block_ref()) => {
+                        return Err(error.into());
+                    }
+                    Ok(Err(error)) => omitted(execution.tx.hash, &planned, &chain(&error)),
+                    Err(_) => omitted(execution.tx.hash, &planned, "it takes longer than a block may wait"),
+                }
             }
-        }
-        let findings = self.detectors.rehearsed(execution, held);
-        for finding in &findings {
-            // What wakes nobody is in no incident, and still worth a line: it says what will happen.
-            tracing::info!(tx = %execution.tx.hash, score = %finding.score, what = %finding.evidence, "rehearsed");
-        }
-        findings
-    }
-
-    async fn hold(&self, planned: &Planned) -> Result<Vec<Execution>, String> {
-        let Engine { replayer, provider, rules, .. } = self.engine;
-        if !replayer.executes() {
-            return Err("blocks are not executed here but traced by the node".to_owned());
-        }
-        let kept = replayer.fork_head().filter(|fork| fork.base() == self.block.block_ref());
-        if let Some(fork) = kept {
-            match self.play(fork, planned).await {
-                Ok(executions) => return Ok(executions),
-                Err(error) => tracing::warn!(error = %chain(&error), "rehearsed once more"),
+            let findings = detectors.rehearsed(execution, held);
+            for finding in &findings {
+                // What wakes nobody is in no incident, and still worth a line: it says what will happen.
+                tracing::info!(tx = %execution.tx.hash, score = %finding.score, what = %finding.evidence, "rehearsed");
             }
+            said.push(findings);
         }
-        let fork = Fork::at_node(provider.clone(), rules, self.block).map_err(|error| chain(&error))?;
-        self.play(fork, planned).await.map_err(|error| chain(&error))
+        Ok(said)
     }
 
-    /// The executions up to the first that fails.
-    async fn play(&self, mut fork: Fork, planned: &Planned) -> Result<Vec<Execution>, ReplayError> {
+    /// The executions of the calls, up to the first that fails.
+    async fn try_out(
+        &self,
+        detectors: &Arc<DetectorSet>,
+        block: &Block,
+        planned: &Planned,
+    ) -> Result<Vec<Execution>, ReplayError> {
+        let kept = self.replayer.fork_head().filter(|fork| fork.base() == block.block_ref());
+        let mut fork = match kept {
+            Some(fork) => fork,
+            None => Fork::at_node(self.provider.clone(), &self.rules, block)?,
+        };
         fork.wait_until(planned.rehearsal.due);
         let mut executions = Vec::new();
         for step in &planned.rehearsal.calls {
-            let detectors = Arc::clone(self.detectors);
+            let detectors = Arc::clone(detectors);
             let views: Views = Arc::new(move |tried: &Execution| detectors.rehearsal_views(tried));
             let execution = fork.call_viewed(step.from, &step.call, views).await?;
             let goes_on = execution.status.is_success();
@@ -97,6 +117,22 @@ impl Rehearsals<'_> {
     }
 }
 
-fn say(tx: B256, planned: &Planned, what: &str) {
-    tracing::warn!(detector = planned.name, %tx, id = %planned.rehearsal.id, %what, "could not be rehearsed");
+fn omitted(tx: B256, planned: &Planned, why: &str) {
+    tracing::warn!(detector = planned.name, %tx, id = %planned.rehearsal.id, %why, "could not be rehearsed");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_judged_again_a_few_times_and_the_next_one_as_often() {
+        let block = |number| BlockRef { number, hash: B256::with_last_byte(1) };
+        let mut failures = Failures::default();
+        assert!((0..FAILURES_MAX).all(|_| failures.again(block(1))));
+        assert!(!failures.again(block(1)));
+        assert!(!failures.again(block(1)));
+        assert!((0..FAILURES_MAX).all(|_| failures.again(block(2))));
+        assert!(!failures.again(block(2)));
+    }
 }

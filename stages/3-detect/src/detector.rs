@@ -63,12 +63,7 @@ pub trait Detector: Send + Sync + Debug {
     }
 
     /// What is wrong with the transaction as its rehearsals show. Those that could not be held are missing.
-    fn rehearsed(
-        &self,
-        protocol: &Protocol,
-        execution: &Execution,
-        rehearsed: &[Rehearsed],
-    ) -> Vec<Finding> {
+    fn rehearsed(&self, protocol: &Protocol, execution: &Execution, rehearsed: &[Rehearsed]) -> Vec<Finding> {
         let _ = (protocol, execution, rehearsed);
         Vec::new()
     }

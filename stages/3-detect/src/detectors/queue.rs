@@ -85,12 +85,7 @@ impl Detector for Queue {
         prospect::views(protocol, execution)
     }
 
-    fn rehearsed(
-        &self,
-        protocol: &Protocol,
-        execution: &Execution,
-        rehearsed: &[Rehearsed],
-    ) -> Vec<Finding> {
+    fn rehearsed(&self, protocol: &Protocol, execution: &Execution, rehearsed: &[Rehearsed]) -> Vec<Finding> {
         let state = |entry: Entry| {
             let prospect = if entry.is_cut {
                 Prospect::TooLong
@@ -105,8 +100,7 @@ impl Detector for Queue {
             let id = Finding::derive_id(&subject, protocol.chain_id, contract, &execution.tx);
             let evidence = Evidence::Sign(Sign::Queued(entry.with(prospect)));
             let class = AttackClass::Privilege;
-            let finding =
-                Statement { class, contract, score, evidence }.by(self.name(), protocol, execution);
+            let finding = Statement { class, contract, score, evidence }.by(self.name(), protocol, execution);
             Some(Finding { id, ..finding })
         };
         Entries::of(protocol, execution).list.into_iter().filter_map(state).collect()

@@ -51,12 +51,7 @@ pub(super) fn views(protocol: &Protocol, execution: &Execution) -> Vec<ViewCall>
     payers.map(|(asset, payer)| holding(asset, payer)).collect()
 }
 
-pub(super) fn of(
-    protocol: &Protocol,
-    execution: &Execution,
-    entry: &Entry,
-    held: &Rehearsed,
-) -> Prospect {
+pub(super) fn of(protocol: &Protocol, execution: &Execution, entry: &Entry, held: &Rehearsed) -> Prospect {
     let failed = entry.calls.iter().enumerate().find_map(|(call, action)| {
         let reason = failure(entry, action, held.executions.get(call))?;
         Some(Prospect::Fails { call, reason })
@@ -107,9 +102,10 @@ fn failure(entry: &Entry, action: &Action, tried: Option<&Execution>) -> Option<
 
 /// Who pays what to the outside.
 fn payers(protocol: &Protocol, execution: &Execution) -> BTreeSet<(Asset, Address)> {
-    let paid = execution.transfers.iter().filter(|moved| {
-        protocol.protects(moved.from) && !protocol.protects(moved.to) && !moved.to.is_zero()
-    });
+    let paid = execution
+        .transfers
+        .iter()
+        .filter(|moved| protocol.protects(moved.from) && !protocol.protects(moved.to) && !moved.to.is_zero());
     paid.map(|moved| (moved.asset, moved.from)).collect()
 }
 
@@ -158,8 +154,7 @@ fn leaving(protocol: &Protocol, executions: &[Execution]) -> Vec<Leaving> {
 
 /// Code that will run behind a protected contract and was created by the transaction that queued the entry.
 fn newborn(protocol: &Protocol, execution: &Execution, executions: &[Execution]) -> Option<Address> {
-    let created: BTreeSet<Address> =
-        execution.creations.iter().map(|creation| creation.address).collect();
+    let created: BTreeSet<Address> = execution.creations.iter().map(|creation| creation.address).collect();
     let slot = U256::from_be_bytes(IMPLEMENTATION_SLOT.0);
     let changes = executions.iter().flat_map(|execution| &execution.storage_changes);
     let upgrades = changes.filter(|change| change.slot == slot && protocol.protects(change.address));
