@@ -160,10 +160,10 @@ async fn a_queued_robbery_is_told_with_its_amount_two_days_before_it_can_happen(
     assert_eq!(stage.tower.world.balance_of(stage.token, THIEF).unwrap(), leaves.amount_raw);
 }
 
-/// The benign twins: the fix, the delay itself, both in one batch, and a call that the timelock has no right to.
-#[tokio::test]
-async fn ordinary_administration_is_tried_and_wakes_nobody() {
-    let stage = Stage::new();
+/// The benign twins: the fix, a shorter delay, a call that the timelock has no right to, and the first two in one batch.
+async fn administered(alarm_score: u16) -> Vec<Finding> {
+    let mut stage = Stage::new();
+    stage.tower.config.policy.alarm_score = alarm_score;
     let mut watch = stage.tower.wake().await;
     watch.follow().await.unwrap();
     let code = artifacts::creation_code("LendingVaultV2").unwrap();
@@ -184,8 +184,24 @@ async fn ordinary_administration_is_tried_and_wakes_nobody() {
     };
     act(&stage.tower, stage.tower.operator, stage.timelock, &batch);
     watch.follow().await.unwrap();
-    assert_eq!(watch.engine.incidents().count(), 0);
     assert_eq!(watch.engine.cursor().head(), Some(stage.tower.head()));
+    watch.engine.incidents().flat_map(|incident| incident.findings.clone()).collect()
+}
+
+#[tokio::test]
+async fn ordinary_administration_is_tried_and_wakes_nobody() {
+    let default = Tower::after_steps(0, SEED, Grants::ObserveOnly).config.policy.alarm_score;
+    assert_eq!(administered(default).await, []);
+    // The same for somebody who wants to be told of everything.
+    let told = queued(&administered(200).await);
+    assert_eq!(told.iter().map(|(score, _)| *score).collect::<Vec<_>>(), [300, 300, 200, 300]);
+    let [_, (_, shorter), (_, pause), (_, batch)] = told.as_slice() else { panic!("{told:?}") };
+    let Prospect::Works { leaving, newborn: None, said } = &shorter.prospect else { panic!("{shorter}") };
+    assert!(leaving.is_empty() && said.len() == 1, "{shorter}");
+    assert!(matches!(pause.prospect, Prospect::Fails { call: 0, .. }), "{pause}");
+    assert_eq!(batch.calls.len(), 2);
+    let Prospect::Works { said, .. } = &batch.prospect else { panic!("{batch}") };
+    assert_eq!(said.len(), 2, "{batch}");
 }
 
 #[tokio::test]
@@ -247,4 +263,28 @@ async fn a_node_that_goes_away_in_a_rehearsal_delays_it() {
         }
     }
     assert!(away > 3, "the node was away {away} times");
+}
+
+#[tokio::test]
+async fn a_node_that_never_serves_a_rehearsal_does_not_stop_the_watch() {
+    let stage = Stage::new();
+    let mut watch = stage.tower.wake().await;
+    watch.follow().await.unwrap();
+    stage.schedule(stage.vault, stage.upgrade_to(PLUNDERER, &[1]));
+    // The node goes away one request later each time: first while the block is executed, then in every rehearsal.
+    for at in 3..REQUESTS_MAX {
+        watch.outage.arm(at);
+        let handled = watch.handle_next().await;
+        assert!(watch.outage.end(), "request {at}: the node was never away, so this shows nothing");
+        match handled {
+            Ok(is_handled) => {
+                assert!(is_handled, "request {at}");
+                assert_eq!(watch.engine.cursor().head(), Some(stage.tower.head()));
+                assert_eq!(watch.engine.incidents().count(), 0, "what was not tried is not spoken of");
+                return;
+            }
+            Err(error) => assert!(matches!(error, EngineError::Replay(_)), "request {at}: {error}"),
+        }
+    }
+    panic!("the block was never judged");
 }
