@@ -9,7 +9,6 @@
 
 use crate::engine::Engine;
 use crate::error::{EngineError, chain};
-use alloy_primitives::B256;
 use cordon_detect::{DetectorSet, Planned};
 use cordon_model::block::Block;
 use cordon_model::execution::Execution;
@@ -60,33 +59,52 @@ impl Engine {
         let until = Instant::now().checked_add(REHEARSALS_MAX).unwrap_or_else(Instant::now);
         let mut said = Vec::new();
         for execution in executions {
+            let wanted = detectors.rehearsals(execution);
+            if wanted.is_empty() {
+                said.push(Vec::new());
+                continue;
+            }
             let mut held = Vec::new();
-            for planned in detectors.rehearsals(execution) {
-                if !self.replayer.executes() {
-                    omitted(
-                        execution.tx.hash,
-                        &planned,
-                        "blocks are not executed here but traced by the node",
-                    );
-                    continue;
-                }
-                match timeout_at(until, self.try_out(detectors, block, &planned)).await {
-                    Ok(Ok(executions)) => held.push((planned, executions)),
-                    Ok(Err(error)) if self.rehearsal_failures.again(block.block_ref()) => {
-                        return Err(error.into());
+            for planned in wanted {
+                match self.hold_rehearsal(detectors, block, &planned, until).await? {
+                    Ok(executions) => held.push((planned, executions)),
+                    Err(why) => {
+                        let (detector, tx) = (planned.name, execution.tx.hash);
+                        tracing::warn!(detector, %tx, id = %planned.rehearsal.id, %why, "could not be rehearsed");
                     }
-                    Ok(Err(error)) => omitted(execution.tx.hash, &planned, &chain(&error)),
-                    Err(_) => omitted(execution.tx.hash, &planned, "it takes longer than a block may wait"),
                 }
             }
             let findings = detectors.rehearsed(execution, held);
             for finding in &findings {
                 // What wakes nobody is in no incident, and still worth a line: it says what will happen.
-                tracing::info!(tx = %execution.tx.hash, score = %finding.score, what = %finding.evidence, "rehearsed");
+                let (tx, score) = (execution.tx.hash, finding.score);
+                tracing::info!(%tx, %score, what = %finding.evidence, "rehearsed");
             }
             said.push(findings);
         }
         Ok(said)
+    }
+
+    /// What the calls do, or why that cannot be known.
+    async fn hold_rehearsal(
+        &mut self,
+        detectors: &Arc<DetectorSet>,
+        block: &Block,
+        planned: &Planned,
+        until: Instant,
+    ) -> Result<Result<Vec<Execution>, String>, EngineError> {
+        if planned.rehearsal.calls.is_empty() {
+            return Ok(Ok(Vec::new()));
+        }
+        if !self.replayer.executes() {
+            return Ok(Err("blocks are not executed here but traced by the node".to_owned()));
+        }
+        match timeout_at(until, self.try_out(detectors, block, planned)).await {
+            Ok(Ok(executions)) => Ok(Ok(executions)),
+            Ok(Err(error)) if self.rehearsal_failures.again(block.block_ref()) => Err(error.into()),
+            Ok(Err(error)) => Ok(Err(chain(&error))),
+            Err(_) => Ok(Err("it takes longer than a block may wait".to_owned())),
+        }
     }
 
     /// The executions of the calls, up to the first that fails.
@@ -117,13 +135,10 @@ impl Engine {
     }
 }
 
-fn omitted(tx: B256, planned: &Planned, why: &str) {
-    tracing::warn!(detector = planned.name, %tx, id = %planned.rehearsal.id, %why, "could not be rehearsed");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloy_primitives::B256;
 
     #[test]
     fn a_block_is_judged_again_a_few_times_and_the_next_one_as_often() {

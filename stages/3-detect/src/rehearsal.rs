@@ -17,7 +17,7 @@ pub struct Rehearsal {
     pub id: B256,
     /// Time or height at which they are made, where that is still to come.
     pub due: Due,
-    /// The calls.
+    /// The calls. None are tried where a detector only wants to be asked again.
     pub calls: Vec<CallFrom>,
 }
 

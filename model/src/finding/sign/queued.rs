@@ -53,7 +53,8 @@ pub enum Due {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Prospect {
-    /// It was not tried to its end: there is more of it than any entry in use has.
+    /// What it does is not known: it has more calls than can be tried, or they do more than can be recorded. No entry in ordinary
+    /// use does.
     TooLong,
     /// One of its calls fails, so that nothing of it happens.
     Fails {
@@ -129,7 +130,7 @@ impl fmt::Display for Leaving {
 impl fmt::Display for Prospect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooLong => f.write_str("more calls than can be tried, so what it does is not known"),
+            Self::TooLong => f.write_str("it does more than can be tried, so what that is is not known"),
             Self::Fails { call, reason } => {
                 write!(f, "as things are call {} fails: {reason}", call.saturating_add(1))
             }

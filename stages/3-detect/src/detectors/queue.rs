@@ -8,7 +8,7 @@
 //! |---|---|
 //! | moves more than half of what protected contracts hold of an asset to the outside | 700 |
 //! | puts code behind a protected contract that the queueing transaction itself created | 600 |
-//! | is longer than can be tried | 600 |
+//! | has more calls than can be tried, or does more than can be recorded | 600 |
 //! | moves less, or that is not known; changes rights over protected contracts | 300 |
 //! | does something that other detectors have a word for | theirs, if more |
 //! | does nothing of all that, or fails as things are | 200 |
@@ -35,7 +35,7 @@ mod tests;
 use crate::detector::{Detector, Statement};
 use crate::rehearsal::{Rehearsal, Rehearsed};
 use cordon_model::execution::{Execution, ViewCall};
-use cordon_model::finding::sign::{Prospect, Sign};
+use cordon_model::finding::sign::Sign;
 use cordon_model::finding::{AttackClass, Evidence, Finding};
 use cordon_model::protocol::Protocol;
 use entries::{Entries, Entry};
@@ -73,12 +73,15 @@ impl Detector for Queue {
     }
 
     fn gaps(&self, protocol: &Protocol, execution: &Execution) -> Vec<String> {
-        Entries::of(protocol, execution).gaps
+        let mut gaps = Entries::of(protocol, execution).gaps;
+        if execution.truncated {
+            gaps.push("the record of the transaction was cut, so that entries may be missing".to_owned());
+        }
+        gaps
     }
 
     fn rehearsals(&self, protocol: &Protocol, execution: &Execution) -> Vec<Rehearsal> {
-        let entries = Entries::of(protocol, execution).list;
-        entries.iter().filter(|entry| !entry.is_cut).map(Entry::rehearsal).collect()
+        Entries::of(protocol, execution).list.iter().map(Entry::rehearsal).collect()
     }
 
     fn rehearsal_views(&self, protocol: &Protocol, execution: &Execution) -> Vec<ViewCall> {
@@ -87,13 +90,9 @@ impl Detector for Queue {
 
     fn rehearsed(&self, protocol: &Protocol, execution: &Execution, rehearsed: &[Rehearsed]) -> Vec<Finding> {
         let state = |entry: Entry| {
-            let prospect = if entry.is_cut {
-                Prospect::TooLong
-            } else {
-                let rehearsal = entry.rehearsal();
-                let held = rehearsed.iter().find(|held| held.rehearsal == rehearsal)?;
-                prospect::of(protocol, execution, &entry, held)
-            };
+            let rehearsal = entry.rehearsal();
+            let held = rehearsed.iter().find(|held| held.rehearsal == rehearsal)?;
+            let prospect = prospect::of(protocol, execution, &entry, held);
             let (contract, score) = (entry.queue, prospect::score(&prospect));
             // One transaction can queue several entries at one contract.
             let subject = format!("{} {}", self.name(), entry.batch);

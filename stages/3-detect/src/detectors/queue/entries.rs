@@ -60,7 +60,7 @@ impl Entry {
         Self { queue, executor: queue, id, batch: id, due, calls, module: None, is_cut: false }
     }
 
-    /// The calls as they will be made.
+    /// The calls as they will be made; none of those of an entry that is too long, since a part of it proves nothing.
     pub(super) fn rehearsal(&self) -> Rehearsal {
         let call = |action: &Action| match self.module {
             Some(module) => CallFrom { from: module, call: delay::call(self.executor, action) },
@@ -69,7 +69,8 @@ impl Entry {
                 CallFrom { from: self.executor, call: Call { to, value_wei, data } }
             }
         };
-        Rehearsal { id: self.id, due: self.due, calls: self.calls.iter().map(call).collect() }
+        let calls = if self.is_cut { Vec::new() } else { self.calls.iter().map(call).collect() };
+        Rehearsal { id: self.id, due: self.due, calls }
     }
 
     /// For the record.

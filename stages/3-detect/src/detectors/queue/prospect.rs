@@ -52,6 +52,10 @@ pub(super) fn views(protocol: &Protocol, execution: &Execution) -> Vec<ViewCall>
 }
 
 pub(super) fn of(protocol: &Protocol, execution: &Execution, entry: &Entry, held: &Rehearsed) -> Prospect {
+    // Calls that do more than a record holds may hide what they take behind it.
+    if entry.is_cut || held.executions.iter().any(|tried| tried.truncated) {
+        return Prospect::TooLong;
+    }
     let failed = entry.calls.iter().enumerate().find_map(|(call, action)| {
         let reason = failure(entry, action, held.executions.get(call))?;
         Some(Prospect::Fails { call, reason })

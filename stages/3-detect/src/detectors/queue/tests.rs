@@ -8,7 +8,7 @@ use crate::testing::*;
 use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
 use alloy_sol_types::SolEvent;
 use cordon_model::execution::{Creation, Frame, FrameKind, Log, Status, StorageChange, ViewReading};
-use cordon_model::finding::sign::{Due, Queued};
+use cordon_model::finding::sign::{Due, Prospect, Queued};
 use cordon_model::units::BlockRef;
 
 const TARGET: Address = COLLATERAL_VAULT;
@@ -251,6 +251,9 @@ fn what_is_no_entry_of_a_protected_contract_is_passed_over_or_named() {
     let unread = read(&queueing(vec![short, bare]));
     assert!(unread.list.is_empty());
     assert_eq!(unread.gaps.len(), 1, "one is enough: {:?}", unread.gaps);
+    let gaps = |execution: &Execution| QueueConfig {}.build().gaps(&World::protocol(), execution).len();
+    assert_eq!(gaps(&one_call()), 0);
+    assert_eq!(gaps(&Execution { truncated: true, ..one_call() }), 1);
 }
 
 /// Hostile input: what is too much to be tried is an alarm, and nothing of it is tried.
@@ -269,6 +272,9 @@ fn thousands_of_calls_hide_nothing() {
         assert!(said.len() <= 64);
         assert!(said.iter().any(|(score, queued)| *score == 600 && queued.prospect == Prospect::TooLong));
     }
+    let endless = Execution { truncated: true, ..tried(0) };
+    let [(600, queued)] = &said(&one_call(), &[endless])[..] else { panic!() };
+    assert_eq!(queued.prospect, Prospect::TooLong);
     // Offsets that point to the same bytes over and over.
     let mut data = vec![0u8; 32 * 9];
     let mut head = |place: usize, value: u64| {
