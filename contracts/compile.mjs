@@ -31,6 +31,7 @@ const contracts = [
   own("LeverageZap"),
   own("MerkleClaim"),
   ["ERC1967Proxy", "@openzeppelin/contracts/proxy/ERC1967/ERC1967Proxy.sol"],
+  ["TimelockController", "@openzeppelin/contracts/governance/TimelockController.sol"],
 ];
 
 // Without the metadata hash the bytecode depends on the code alone and not on comments or file names.

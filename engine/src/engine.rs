@@ -12,6 +12,7 @@ use crate::history::{History, Past};
 use crate::journal::{Entries, Entry, Journal, Observer, Stamp};
 use crate::members::Followup;
 use crate::network::Noted;
+use crate::rehearsal::Failures;
 use crate::trials::{Trials, views};
 use alloy_primitives::{Address, B256, U256};
 use alloy_provider::{DynProvider, Provider};
@@ -73,6 +74,7 @@ pub struct Engine {
     pub(crate) reports: Option<PathBuf>,
     /// Failed responses in a row, by incident.
     pub(crate) failures: BTreeMap<IncidentId, u32>,
+    pub(crate) rehearsal_failures: Failures,
 }
 
 /// The state after the newest judged block, with what is needed to judge a transaction on it.
@@ -138,6 +140,7 @@ impl Engine {
             interfaces: cordon_investigate::Interfaces::standard(),
             reports: None,
             failures: BTreeMap::new(),
+            rehearsal_failures: Failures::default(),
         };
         for path in &config.abis {
             let read = |source| EngineError::File { doing: "read", path: path.clone(), source };
@@ -264,10 +267,12 @@ impl Engine {
         }
         let executions: Vec<_> = replayed.executions.into_iter().filter(|e| detectors.concerns(e)).collect();
         let own = self.own_transactions().await?;
+        let rehearsed = self.rehearse(&detectors, &block, &executions).await?;
         let (mut pupil, accepted) = self.pupil(&detectors, (block.block_ref(), block.timestamp_s));
         let mut found = Vec::new();
-        for judgement in executions.iter().map(|execution| detectors.judge(execution)) {
-            found.push(judgement.findings);
+        for (execution, rehearsed) in executions.iter().zip(rehearsed) {
+            let judgement = detectors.judge(execution);
+            found.push(judgement.findings.into_iter().chain(rehearsed).collect());
             for gap in judgement.gaps {
                 tracing::warn!(detector = gap.detector, tx = %gap.tx.hash, what = %gap.what, "could not be judged");
             }

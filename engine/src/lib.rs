@@ -27,6 +27,7 @@ mod options;
 mod payback;
 mod plans;
 mod pupil;
+mod rehearsal;
 pub mod render;
 mod report;
 mod respond;

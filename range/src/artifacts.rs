@@ -27,7 +27,7 @@ pub enum ArtifactError {
 }
 
 /// Every committed artifact by contract name.
-const ARTIFACTS: [(&str, &str); 11] = [
+const ARTIFACTS: [(&str, &str); 12] = [
     ("CollateralVault", include_str!("../../contracts/artifacts/CollateralVault.json")),
     ("DrainController", include_str!("../../contracts/artifacts/DrainController.json")),
     ("Drainer", include_str!("../../contracts/artifacts/Drainer.json")),
@@ -39,6 +39,7 @@ const ARTIFACTS: [(&str, &str); 11] = [
     ("LendingVaultV2Wrong", include_str!("../../contracts/artifacts/LendingVaultV2Wrong.json")),
     ("LeverageZap", include_str!("../../contracts/artifacts/LeverageZap.json")),
     ("MerkleClaim", include_str!("../../contracts/artifacts/MerkleClaim.json")),
+    ("TimelockController", include_str!("../../contracts/artifacts/TimelockController.json")),
 ];
 
 /// The one field that a deployment needs.

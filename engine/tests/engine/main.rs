@@ -26,6 +26,8 @@ mod node_faults;
 #[cfg(test)]
 mod policy;
 #[cfg(test)]
+mod queued;
+#[cfg(test)]
 mod remember;
 #[cfg(test)]
 mod reorg;

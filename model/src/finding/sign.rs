@@ -9,6 +9,7 @@ mod donation;
 mod first_actor;
 mod lure;
 mod outflow;
+mod queued;
 mod unbacked;
 mod votes;
 mod wrong_price;
@@ -19,6 +20,7 @@ pub use donation::{Donation, DonationEffect};
 pub use first_actor::FirstActor;
 pub use lure::{Lure, LureKind};
 pub use outflow::Outflow;
+pub use queued::{Due, Leaving, Prospect, Queued, QueuedCall, Said};
 pub use unbacked::{MessageFault, Unbacked};
 pub use votes::{ReturnedVotes, VoteStep, Votes};
 pub use wrong_price::{PriceFault, WrongPrice};
@@ -38,6 +40,8 @@ pub enum Sign {
     FirstActor(FirstActor),
     /// More of an asset left within a time than ever before.
     Outflow(Outflow),
+    /// A protected contract will act when its time has come.
+    Queued(Queued),
     /// A contract that issues shares was given assets, or took some, without issuing any.
     Donation(Donation),
     /// Users were led to sign or send what they did not mean to.
@@ -57,6 +61,7 @@ impl fmt::Display for Sign {
             Self::Counted(sign) => sign.fmt(f),
             Self::FirstActor(sign) => sign.fmt(f),
             Self::Outflow(sign) => sign.fmt(f),
+            Self::Queued(sign) => sign.fmt(f),
             Self::Donation(sign) => sign.fmt(f),
             Self::Lure(sign) => sign.fmt(f),
             Self::Unbacked(sign) => sign.fmt(f),

@@ -93,6 +93,12 @@ impl Replayer {
         Self { node: None, traces: Some(Traced::new(provider, chain_id)) }
     }
 
+    /// True where blocks run in an EVM of this process, so that what is tried on their state runs by the same rules.
+    #[must_use]
+    pub fn executes(&self) -> bool {
+        self.traces.is_none()
+    }
+
     /// How much of a block's state is read before the block runs, and of a transaction's on forks of the head;
     /// [`ReadAhead::Guessed`] where this is not called.
     #[must_use]

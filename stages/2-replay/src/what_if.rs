@@ -26,6 +26,7 @@ use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_provider::DynProvider;
 use cordon_model::block::{Block, Transaction};
 use cordon_model::execution::{Detail, Execution, ViewCall};
+use cordon_model::finding::sign::Due;
 use cordon_model::plan::Call;
 use cordon_model::units::{BlockRef, TxRef};
 use revm::Database as _;
@@ -183,16 +184,51 @@ impl Fork {
         inner.env.timestamp = inner.env.timestamp.saturating_add(U256::from(seconds));
     }
 
+    /// Moves the environment on until something is due, as if nothing else had happened. Never back: what is due
+    /// already leaves it as it is. Where only one of height and time is given the other one goes along at
+    /// the pace of Ethereum's slots.
+    pub fn wait_until(&mut self, due: Due) {
+        let (number, timestamp_s) = {
+            let inner = lock(&self.inner);
+            let whole = |word: U256| u64::try_from(word).unwrap_or(u64::MAX);
+            (whole(inner.env.number), whole(inner.env.timestamp))
+        };
+        let (blocks, seconds) = match due {
+            Due::AtS(due_s) => {
+                let seconds = due_s.saturating_sub(timestamp_s);
+                (seconds.checked_div(SLOT_S).unwrap_or_default(), seconds)
+            }
+            Due::AtBlock(height) => {
+                let blocks = height.saturating_sub(number);
+                (blocks, blocks.saturating_mul(SLOT_S))
+            }
+        };
+        self.advance(blocks, seconds);
+    }
+
     /// Sends a call, or a creation, from any account and keeps its effects. The gas limit is the largest that a
     /// transaction of this block may have.
     ///
     /// # Errors
     /// [`ReplayError`] where state could not be read. A call that fails is not an error; see its status.
     pub async fn call(&mut self, from: Address, call: &Call) -> Result<Execution, ReplayError> {
+        self.call_viewed(from, call, no_views()).await
+    }
+
+    /// The same with view calls asked before and after it.
+    ///
+    /// # Errors
+    /// As [`Fork::call`].
+    pub async fn call_viewed(
+        &mut self,
+        from: Address,
+        call: &Call,
+        views: Views,
+    ) -> Result<Execution, ReplayError> {
         let call = call.clone();
         self.job(move |inner| {
             let transaction = inner.synthetic(from, call);
-            inner.execute(transaction, &no_views(), Detail::Watch)
+            inner.execute(transaction, &views, Detail::Watch)
         })
         .await
     }

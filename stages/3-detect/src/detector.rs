@@ -4,6 +4,7 @@
 //! could not judge. Must never: keep state between executions, since the order in which they are judged again after a
 //! restart or a reorganisation is not the order in which they were judged first.
 
+use crate::rehearsal::{Rehearsal, Rehearsed};
 use alloy_primitives::Address;
 use cordon_model::baseline::{Baseline, First};
 use cordon_model::execution::{Execution, Frame, FrameKind, ViewCall};
@@ -49,7 +50,25 @@ pub trait Detector: Send + Sync + Debug {
         Vec::new()
     }
 
-    /// Both at once. A detector that finds out in one pass what is wrong and what it could not judge does that here, and
+    /// What should be tried on the state after the block of the transaction, because of the transaction.
+    fn rehearsals(&self, protocol: &Protocol, execution: &Execution) -> Vec<Rehearsal> {
+        let _ = (protocol, execution);
+        Vec::new()
+    }
+
+    /// Readings that [`Detector::rehearsed`] wants to find with an execution that was tried.
+    fn rehearsal_views(&self, protocol: &Protocol, execution: &Execution) -> Vec<ViewCall> {
+        let _ = (protocol, execution);
+        Vec::new()
+    }
+
+    /// What is wrong with the transaction as its rehearsals show. Those that could not be held are missing.
+    fn rehearsed(&self, protocol: &Protocol, execution: &Execution, rehearsed: &[Rehearsed]) -> Vec<Finding> {
+        let _ = (protocol, execution, rehearsed);
+        Vec::new()
+    }
+
+    /// Findings and gaps at once. A detector that finds out in one pass what is wrong and what it could not judge does that here, and
     /// answers [`Detector::inspect`] and [`Detector::gaps`] from it.
     fn judge(&self, protocol: &Protocol, execution: &Execution) -> Opinion {
         Opinion { findings: self.inspect(protocol, execution), gaps: self.gaps(protocol, execution) }

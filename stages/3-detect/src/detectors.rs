@@ -16,6 +16,7 @@ pub mod phishing;
 pub mod price_manipulation;
 pub mod privilege;
 pub mod profit;
+pub mod queue;
 pub mod rate_jump;
 pub mod reentrancy;
 pub mod repeated_calls;
@@ -38,6 +39,7 @@ use phishing::PhishingConfig;
 use price_manipulation::PriceManipulationConfig;
 use privilege::PrivilegeConfig;
 use profit::ProfitConfig;
+use queue::QueueConfig;
 use rate_jump::RateJumpConfig;
 use reentrancy::ReentrancyConfig;
 use repeated_calls::RepeatedCallsConfig;
@@ -77,6 +79,8 @@ pub enum DetectorConfig {
     PriceManipulation(PriceManipulationConfig),
     /// Rights over a protected contract changed.
     Privilege(PrivilegeConfig),
+    /// A protected contract will act when its time has come.
+    Queue(QueueConfig),
     /// A contract that issues shares was given assets, or took some, without issuing any.
     Donation(DonationConfig),
     /// Votes that nobody means to keep decided.
@@ -109,6 +113,7 @@ impl DetectorConfig {
             Self::Baseline(BaselineConfig::default()),
             Self::AllowanceDrain(AllowanceDrainConfig::default()),
             Self::Privilege(PrivilegeConfig::default()),
+            Self::Queue(QueueConfig::default()),
             Self::PriceManipulation(PriceManipulationConfig::default()),
             Self::Donation(DonationConfig::default()),
             Self::Governance(GovernanceConfig::default()),
@@ -149,6 +154,7 @@ impl DetectorConfig {
             Self::AllowanceDrain(config) => Box::new(config.build()),
             Self::PriceManipulation(config) => Box::new(config.build()),
             Self::Privilege(config) => Box::new(config.build()),
+            Self::Queue(config) => Box::new(config.build()),
             Self::Donation(config) => Box::new(config.build()?),
             Self::Governance(config) => Box::new(config.build()?),
             Self::Oracle(config) => Box::new(config.build()?),

@@ -8,6 +8,7 @@ use crate::detector::{Comparison, Detector, Gap, Opinion};
 use crate::detectors::value_loss::loss_views;
 use crate::detectors::{ConfigError, DetectorConfig};
 use crate::ordinary::{explained, sandwich};
+use crate::rehearsal::{Planned, Rehearsed};
 use alloy_primitives::Address;
 use alloy_primitives::map::{AddressMap, AddressSet};
 use cordon_model::baseline::{Baseline, Baselines};
@@ -15,7 +16,7 @@ use cordon_model::execution::{Execution, ViewCall};
 use cordon_model::finding::Finding;
 use cordon_model::protocol::{Price, Protocol};
 use cordon_model::units::ProtocolId;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Most view calls asked about one transaction, over all detectors and protocols. Each is run twice; 4,096 of them
@@ -147,6 +148,61 @@ impl DetectorSet {
     #[must_use]
     pub fn gaps(&self, execution: &Execution) -> Vec<Gap> {
         self.judge(execution).gaps
+    }
+
+    /// What detectors want to be tried on the state after the transaction's block.
+    #[must_use]
+    pub fn rehearsals(&self, execution: &Execution) -> Vec<Planned> {
+        let mut planned = Vec::new();
+        for protocol in self.concerned(execution) {
+            for (detector, unit) in self.detectors.iter().enumerate() {
+                let rehearsals = unit.rehearsals(protocol, execution).into_iter();
+                planned.extend(rehearsals.map(|rehearsal| {
+                    let (protocol, name) = (protocol.id.clone(), unit.name());
+                    Planned { protocol, name, detector, rehearsal }
+                }));
+            }
+        }
+        planned
+    }
+
+    /// Readings to take before and after an execution that is only tried; those of [`DetectorSet::views`] and some more.
+    #[must_use]
+    pub fn rehearsal_views(&self, execution: &Execution) -> Vec<ViewCall> {
+        let mut calls = Vec::new();
+        for protocol in self.concerned(execution) {
+            let asked = self.detectors.iter().map(|detector| detector.rehearsal_views(protocol, execution));
+            calls.extend(asked.flatten());
+        }
+        calls.extend(self.wanted(execution));
+        let mut seen = BTreeSet::new();
+        calls.retain(|call| seen.insert(call.clone()));
+        calls.truncate(VIEWS_MAX);
+        calls
+    }
+
+    /// What the detectors say about a transaction after these rehearsals, each with the executions of its calls as far
+    /// as it came. Every execution is judged like one that happened.
+    #[must_use]
+    pub fn rehearsed(&self, execution: &Execution, held: Vec<(Planned, Vec<Execution>)>) -> Vec<Finding> {
+        let mut by_unit: BTreeMap<(ProtocolId, usize), Vec<Rehearsed>> = BTreeMap::new();
+        for (planned, executions) in held {
+            let Some(protocol) = self.protocols.iter().find(|protocol| protocol.id == planned.protocol)
+            else {
+                continue;
+            };
+            let findings = executions.iter().flat_map(|tried| self.inspect_for(protocol, tried)).collect();
+            let rehearsed = Rehearsed { rehearsal: planned.rehearsal, executions, findings };
+            by_unit.entry((planned.protocol, planned.detector)).or_default().push(rehearsed);
+        }
+        let mut findings = Vec::new();
+        for protocol in self.concerned(execution) {
+            for (place, detector) in self.detectors.iter().enumerate() {
+                let held = by_unit.get(&(protocol.id.clone(), place)).map(Vec::as_slice).unwrap_or_default();
+                findings.extend(detector.rehearsed(protocol, execution, held));
+            }
+        }
+        findings
     }
 
     /// What all detectors say about a transaction that succeeded, for a protocol that is not in the set.

@@ -3,6 +3,7 @@
 use crate::contracts::*;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use cordon_model::execution::{Status, ViewCall};
+use cordon_model::finding::sign::Due;
 use cordon_model::plan::Call;
 use cordon_replay::{Case, Fork, ReplayError, Rules, ask, measure, what_if, what_if_on};
 use std::num::NonZeroUsize;
@@ -100,6 +101,29 @@ async fn code_can_be_replaced_and_time_moved() {
     let before = counted(&fork).await;
     fork.advance(1, 3_600);
     assert_eq!(counted(&fork).await, before + wei(3_600));
+}
+
+#[tokio::test]
+async fn a_fork_waits_until_something_is_due_and_never_goes_back() {
+    let mut fork = fork();
+    // return(word) of the timestamp, or of the height where calldata is given
+    let clock = alloy_primitives::hex!("36 6008 57 42 600a 56 5b 43 5b 5f 52 6020 5f f3");
+    fork.set_code(COUNTER_AT, Bytes::copy_from_slice(&clock)).await.unwrap();
+    async fn word(fork: &Fork, input: &'static [u8]) -> u64 {
+        let view = ViewCall { target: COUNTER_AT, input: Bytes::from_static(input) };
+        U256::from_be_slice(&fork.view(&view).await.unwrap().unwrap()).to()
+    }
+    let (time_s, height) = (word(&fork, &[]).await, word(&fork, &[1]).await);
+    fork.wait_until(Due::AtS(time_s + 3_600));
+    assert_eq!((word(&fork, &[]).await, word(&fork, &[1]).await), (time_s + 3_600, height + 300));
+    fork.wait_until(Due::AtBlock(height + 400));
+    assert_eq!((word(&fork, &[]).await, word(&fork, &[1]).await), (time_s + 4_800, height + 400));
+    for past in [Due::AtS(0), Due::AtBlock(1), Due::AtS(time_s)] {
+        fork.wait_until(past);
+        assert_eq!((word(&fork, &[]).await, word(&fork, &[1]).await), (time_s + 4_800, height + 400));
+    }
+    fork.wait_until(Due::AtS(u64::MAX));
+    assert_eq!(word(&fork, &[]).await, u64::MAX);
 }
 
 #[tokio::test]

@@ -126,7 +126,7 @@ fn balances_of_coins_are_asked_of_multicall() {
     }];
     let detector = OutflowRateConfig::default().build().unwrap();
     let [call] = &detector.views(&World::protocol(), &execution)[..] else { panic!("one contract paid") };
-    assert_eq!(call.target, MULTICALL3);
+    assert_eq!(call.target, crate::valuation::MULTICALL3);
     assert_eq!(call.input[..4], keccak256("getEthBalance(address)")[..4]);
     assert_eq!(call.input[4..], argument(LENDING_VAULT));
 }
