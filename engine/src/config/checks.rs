@@ -26,7 +26,7 @@ impl Resolver<'_> {
     /// Detectors, with the rule files of those that have some.
     pub(super) fn check_detectors(&mut self, detectors: &[cordon_detect::DetectorConfig]) {
         if detectors.is_empty() {
-            self.problem::<()>("detector", "nothing", "at least one [[detector]]");
+            self.problem::<()>("detector", "nothing", "all_detectors = true, or at least one [[detector]]");
         }
         let mut types = Vec::new();
         for (index, detector) in detectors.iter().enumerate() {

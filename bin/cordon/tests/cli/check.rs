@@ -78,6 +78,23 @@ fn what_is_wrong_with_several_chains_is_named() {
     assert!(said.contains("`rcp`") && said.contains("`rpc_env`"), "{said}");
 }
 
+/// The example without its detectors.
+fn without_detectors(text: &str) -> String {
+    let (before, rest) = text.split_once("[[detector]]").unwrap();
+    let (_, after) = rest.split_once("# [[detector]]").unwrap();
+    format!("{before}# [[detector]]{after}")
+}
+
+#[test]
+fn all_detectors_are_one_line_and_none_is_refused() {
+    let folder = config(|text| without_detectors(&text));
+    let output = cordon(folder.path(), &["check"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let folder = config(|text| without_detectors(&text).replace("all_detectors = true", "all_detectors = false"));
+    let said = complaint(folder.path(), &["check"], 3);
+    assert!(said.contains("detector: found 'nothing', expected all_detectors = true, or at least one"), "{said}");
+}
+
 #[test]
 fn nothing_may_be_there_twice() {
     let second_protocol = "[[protocol]]\nid = \"other\"\ncontracts = [\n  \
