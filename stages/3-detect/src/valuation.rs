@@ -4,7 +4,7 @@
 //! from before the transaction, so that a rate that was moved inside it cannot hide what it took. Must never:
 //! overflow, or value what could not be read: an unread price is its own answer.
 
-use alloy_primitives::{Address, Bytes, I256, U256, U512};
+use alloy_primitives::{Address, B256, Bytes, I256, U256, U512, address};
 use cordon_model::execution::{Execution, ViewCall, ViewReading, word};
 use cordon_model::protocol::{AssetSpec, Price, Protocol, convert_to_assets};
 use cordon_model::units::Asset;
@@ -22,6 +22,12 @@ const ROUNDING_PART_MIN: u32 = 100;
 /// `2^54` such values in 255 bits, so that no sum can overflow.
 const VALUE_BITS_MAX: usize = 200;
 
+/// Multicall3, which stands at this address on most chains and tells balances of coins; where it does not, they are not known.
+pub(crate) const MULTICALL3: Address = address!("0xca11bde05977b3631167028862be2a173976ca11");
+
+/// `getEthBalance(address)` of Multicall3.
+const GET_ETH_BALANCE: [u8; 4] = [0x4d, 0x23, 0x01, 0xcc];
+
 /// The value at which larger ones are cut, wad.
 pub(crate) fn value_ceiling_wad() -> U256 {
     U256::ONE << VALUE_BITS_MAX
@@ -32,6 +38,25 @@ pub(crate) fn balance_of(token: Address, holder: Address) -> ViewCall {
     let mut input = vec![0x70, 0xa0, 0x82, 0x31];
     input.extend_from_slice(holder.into_word().as_slice());
     ViewCall { target: token, input: Bytes::from(input) }
+}
+
+/// The question for what an account holds of an asset.
+pub(crate) fn holding(asset: Asset, holder: Address) -> ViewCall {
+    match asset {
+        Asset::Token(token) => balance_of(token, holder),
+        Asset::Native => {
+            let input = [&GET_ETH_BALANCE[..], holder.into_word().as_slice()].concat();
+            ViewCall { target: MULTICALL3, input: input.into() }
+        }
+    }
+}
+
+/// The token's address as a word; zero for coins.
+pub(crate) fn asset_key(asset: Asset) -> B256 {
+    match asset {
+        Asset::Native => B256::ZERO,
+        Asset::Token(token) => token.into_word(),
+    }
 }
 
 /// `totalSupply()` of ERC-20.

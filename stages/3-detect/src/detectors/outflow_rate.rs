@@ -19,8 +19,8 @@
 
 use crate::detector::{Comparison, Detector, Statement};
 use crate::detectors::ConfigError;
-use crate::valuation::balance_of;
-use alloy_primitives::{Address, B256, U256, address, keccak256};
+use crate::valuation::{asset_key, holding};
+use alloy_primitives::{Address, B256, U256, keccak256};
 use cordon_model::baseline::{Aspect, Baseline, Measure};
 use cordon_model::execution::{Execution, ViewCall};
 use cordon_model::finding::sign::{Outflow, Sign};
@@ -36,12 +36,6 @@ const ALARM: Score = Score(600);
 
 /// Below what counts together with another detector: of one transaction the learned baseline says the same.
 const UNSURE: Score = Score(200);
-
-/// Multicall3, which stands at this address on most chains and tells balances of coins; where it does not, they are not known.
-const MULTICALL3: Address = address!("0xca11bde05977b3631167028862be2a173976ca11");
-
-/// `getEthBalance(address)` of Multicall3.
-const GET_ETH_BALANCE: [u8; 4] = [0x4d, 0x23, 0x01, 0xcc];
 
 /// Windows that are over, and in which anything left, after which the most of them says something: the next one is the largest by chance
 /// once in 31, and has to be the largest by far. A limit by the hour is known after about a day, one by the day after a month.
@@ -189,14 +183,6 @@ impl Way {
     }
 }
 
-/// The token's address as a word; zero for coins.
-fn asset_key(asset: Asset) -> B256 {
-    match asset {
-        Asset::Native => B256::ZERO,
-        Asset::Token(token) => token.into_word(),
-    }
-}
-
 /// What one transaction moved of one asset over the border of the protocol, net.
 #[derive(Debug)]
 struct Flow {
@@ -210,10 +196,7 @@ struct Flow {
 
 impl Flow {
     fn balances(&self, asset: Asset) -> Vec<ViewCall> {
-        match asset {
-            Asset::Token(token) => self.left.iter().map(|holder| balance_of(token, *holder)).collect(),
-            Asset::Native => self.left.iter().map(|holder| coins_of(*holder)).collect(),
-        }
+        self.left.iter().map(|holder| holding(asset, *holder)).collect()
     }
 
     /// What the contracts that paid hold after the transaction; `None` where that is not known of all of them.
@@ -225,11 +208,6 @@ impl Flow {
         let after = |call: &ViewCall| Some(execution.view(call)?.words()?.1);
         calls.iter().try_fold(U256::ZERO, |sum, call| Some(sum.saturating_add(after(call)?)))
     }
-}
-
-fn coins_of(holder: Address) -> ViewCall {
-    let input = [&GET_ETH_BALANCE[..], holder.into_word().as_slice()].concat();
-    ViewCall { target: MULTICALL3, input: input.into() }
 }
 
 /// Flows by asset. The protocol's own shares are left out: that they are issued and handed out is its business.

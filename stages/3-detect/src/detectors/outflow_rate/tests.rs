@@ -1,5 +1,6 @@
 use super::*;
 use crate::testing::*;
+use crate::valuation::MULTICALL3;
 use cordon_model::units::BlockRef;
 
 /// A protocol with a past, which learns from every ordinary transaction that it is shown.
