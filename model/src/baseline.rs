@@ -50,26 +50,55 @@ pub enum Aspect {
     CalledByContract,
     /// How often a contract was entered in one transaction.
     Entries,
+    /// How often a contract was entered by transactions of one sender in one block.
+    BlockEntries,
     /// A contract was entered while an earlier entry was not over.
     Nested,
     /// How much gas a function used.
     Gas,
     /// A word of a function's arguments that may be an amount.
     Argument,
+    /// The same from below, stored as what is missing to `U256::MAX`, so that the least ever is the most ever; see
+    /// [`Aspect::amount`].
+    ArgumentLeast,
     /// How many coins a function was given.
     CallValue,
     /// How much of an asset a function paid out.
     PaidOut,
     /// How much of an asset a function took in.
     TakenIn,
+    /// Which part of what a contract held of an asset a function paid out, in basis points.
+    PaidOutShare,
+    /// How much of an asset a function took in, in basis points of what the contract held of it.
+    TakenInShare,
     /// A function paid out and took nothing in.
     PaidForNothing,
+    /// By how much the supply of a token grew in one transaction, in basis points of what there was.
+    SupplyGrowth,
+    /// How far the answer of a price feed was from the one before, in basis points of that.
+    AnswerMove,
+    /// What the protocol lost by its books, in basis points of what it held.
+    BookLoss,
     /// The price of a share in an asset, with 18 decimals.
     SharePrice,
     /// How far that fell below its highest, in basis points.
     SharePriceFall,
     /// How far that rose above its highest at once, in basis points.
     SharePriceRise,
+}
+
+impl Aspect {
+    /// True where the bound is the least that ever was.
+    #[must_use]
+    pub fn is_least(self) -> bool {
+        self == Self::ArgumentLeast
+    }
+
+    /// What a stored value stands for, and how an amount is stored: both are the same.
+    #[must_use]
+    pub fn amount(self, stored: U256) -> U256 {
+        if self.is_least() { U256::MAX.saturating_sub(stored) } else { stored }
+    }
 }
 
 impl fmt::Display for Aspect {
@@ -89,13 +118,20 @@ impl fmt::Display for Aspect {
             Self::Caller => "caller",
             Self::CalledByContract => "called by a contract",
             Self::Entries => "entries in one transaction",
+            Self::BlockEntries => "entries by one sender in one block",
             Self::Nested => "entered while entered",
             Self::Gas => "gas used",
             Self::Argument => "argument",
+            Self::ArgumentLeast => "least argument",
             Self::CallValue => "coins sent along",
             Self::PaidOut => "amount paid out",
             Self::TakenIn => "amount taken in",
+            Self::PaidOutShare => "part of what was held paid out in basis points",
+            Self::TakenInShare => "taken in, in basis points of what was held",
             Self::PaidForNothing => "paid out for nothing",
+            Self::SupplyGrowth => "growth of the supply in basis points",
+            Self::AnswerMove => "move of a price feed in basis points",
+            Self::BookLoss => "loss by the books in basis points",
             Self::SharePrice => "price of a share",
             Self::SharePriceFall => "fall of the price of a share in basis points",
             Self::SharePriceRise => "rise of the price of a share in basis points",
@@ -127,10 +163,12 @@ pub struct First {
 impl fmt::Display for First {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Measure { aspect, value, .. } = self.measure;
+        let (amount, limit) = (aspect.amount(value), aspect.amount(self.before));
         match (aspect, self.before.is_zero()) {
             (Aspect::CallOrder, _) => write!(f, "{aspect} never seen"),
-            (_, true) => write!(f, "{aspect}: {value}, none before"),
-            (_, false) => write!(f, "{aspect}: {value}, at most {} before", self.before),
+            (_, true) => write!(f, "{aspect}: {amount}, none before"),
+            (_, false) if aspect.is_least() => write!(f, "{aspect}: {amount}, at least {limit} before"),
+            (_, false) => write!(f, "{aspect}: {amount}, at most {limit} before"),
         }
     }
 }
@@ -280,6 +318,20 @@ mod tests {
         baseline.learn(block(2), 2, &[calls(2)]);
         assert_eq!(baseline.firsts(&[calls(3)]), [], "less than before teaches nothing");
         assert_eq!(baseline.transactions(), 2);
+    }
+
+    #[test]
+    fn a_least_is_stored_as_a_most_and_shown_as_it_is() {
+        let aspect = Aspect::ArgumentLeast;
+        let least =
+            |amount: u64| Measure { aspect, key: B256::ZERO, value: aspect.amount(U256::from(amount)) };
+        let mut baseline = Baseline::default();
+        baseline.learn(block(1), 1, &[least(10)]);
+        assert_eq!(baseline.firsts(&[least(11)]), []);
+        let [first] = baseline.firsts(&[least(0)])[..] else { panic!("0 is below 10") };
+        assert_eq!(first.to_string(), "least argument: 0, at least 10 before");
+        assert_eq!(aspect.amount(aspect.amount(U256::MAX)), U256::MAX);
+        assert_eq!(Aspect::Argument.amount(U256::ONE), U256::ONE);
     }
 
     #[test]

@@ -116,6 +116,23 @@ impl Tallies {
         newest_first.find(|entry| !entry.withheld).map(|entry| entry.at_s)
     }
 
+    /// Which value an ordinary transaction last added to a series. It outlives its window until room is needed.
+    #[must_use]
+    pub fn last_ordinary_value(&self, key: B256) -> Option<B256> {
+        let mut newest_first = self.0.get(&key)?.entries.iter().rev();
+        newest_first.find(|entry| !entry.withheld).map(|entry| entry.value)
+    }
+
+    /// How much of one value was added to a series in its newest block; zero where that is not `block`.
+    #[must_use]
+    pub fn sum_in(&self, key: B256, block: BlockRef, value: B256) -> U256 {
+        let newest_first = self.0.get(&key).into_iter().flat_map(|series| series.entries.iter().rev());
+        let of_block = newest_first.take_while(|entry| entry.block == block);
+        of_block
+            .filter(|entry| entry.value == value)
+            .fold(U256::ZERO, |sum, entry| sum.saturating_add(entry.amount))
+    }
+
     /// The values of a series from `from_s` on.
     #[must_use]
     pub fn values(&self, key: B256, from_s: u64) -> BTreeSet<B256> {
@@ -258,6 +275,21 @@ mod tests {
         assert_eq!(tallies.ordinary(KEY, 20, 40), U256::from(2 + 3 + 20));
         tallies.count(block(6), 60, &[Tally { withheld: true, ..tally(1, 0) }]);
         assert_eq!(tallies.last_ordinary_s(KEY), Some(50));
+    }
+
+    #[test]
+    fn one_value_of_the_newest_block_is_told_and_the_last_ordinary_one() {
+        let mut tallies = Tallies::default();
+        tallies.count(block(1), 10, &[tally(1, 7)]);
+        tallies.count(block(2), 10, &[tally(2, 7), tally(4, 8), tally(8, 7)]);
+        let sum = |number, value| tallies.sum_in(KEY, block(number), B256::with_last_byte(value));
+        assert_eq!((sum(2, 7), sum(2, 8), sum(2, 9)), (U256::from(10), U256::from(4), U256::ZERO));
+        assert_eq!((sum(1, 7), sum(3, 7)), (U256::ZERO, U256::ZERO), "not the newest block");
+        tallies.count(block(3), 1_000_000, &[Tally { withheld: true, ..tally(1, 9) }]);
+        assert_eq!(tallies.last_ordinary_value(KEY), None, "past its window, and something newer came");
+        tallies.count(block(4), 1_000_010, &[tally(1, 5), Tally { withheld: true, ..tally(1, 9) }]);
+        assert_eq!(tallies.last_ordinary_value(KEY), Some(B256::with_last_byte(5)));
+        assert_eq!(tallies.last_ordinary_value(B256::ZERO), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! from before the transaction, so that a rate that was moved inside it cannot hide what it took. Must never:
 //! overflow, or value what could not be read: an unread price is its own answer.
 
-use alloy_primitives::{Address, Bytes, I256, U256, U512, address};
+use alloy_primitives::{Address, B256, Bytes, I256, U256, U512, address};
 use cordon_model::execution::{Execution, ViewCall, ViewReading, word};
 use cordon_model::protocol::{AssetSpec, Price, Protocol, convert_to_assets};
 use cordon_model::units::Asset;
@@ -40,7 +40,7 @@ pub(crate) fn balance_of(token: Address, holder: Address) -> ViewCall {
     ViewCall { target: token, input: Bytes::from(input) }
 }
 
-/// The question for what somebody holds of an asset.
+/// The question for what an account holds of an asset.
 pub(crate) fn holding(asset: Asset, holder: Address) -> ViewCall {
     match asset {
         Asset::Token(token) => balance_of(token, holder),
@@ -48,6 +48,14 @@ pub(crate) fn holding(asset: Asset, holder: Address) -> ViewCall {
             let input = [&GET_ETH_BALANCE[..], holder.into_word().as_slice()].concat();
             ViewCall { target: MULTICALL3, input: input.into() }
         }
+    }
+}
+
+/// The token's address as a word; zero for coins.
+pub(crate) fn asset_key(asset: Asset) -> B256 {
+    match asset {
+        Asset::Native => B256::ZERO,
+        Asset::Token(token) => token.into_word(),
     }
 }
 

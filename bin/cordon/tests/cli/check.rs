@@ -90,9 +90,13 @@ fn all_detectors_are_one_line_and_none_is_refused() {
     let folder = config(|text| without_detectors(&text));
     let output = cordon(folder.path(), &["check"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let folder = config(|text| without_detectors(&text).replace("all_detectors = true", "all_detectors = false"));
+    let folder =
+        config(|text| without_detectors(&text).replace("all_detectors = true", "all_detectors = false"));
     let said = complaint(folder.path(), &["check"], 3);
-    assert!(said.contains("detector: found 'nothing', expected all_detectors = true, or at least one"), "{said}");
+    assert!(
+        said.contains("detector: found 'nothing', expected all_detectors = true, or at least one"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -21,9 +21,9 @@ pub struct BrokenInvariant {
     pub function: Option<Selector>,
     /// What is bounded.
     pub aspect: Aspect,
-    /// The bound; zero where it never was.
+    /// The bound, as people know it ([`Aspect::amount`]): the most, or the least where that is bounded; zero where it never was.
     pub bound: U256,
-    /// What was found.
+    /// What was found, likewise.
     pub found: U256,
     /// Uses in a row that kept to it, the newest ones.
     pub support: u64,
@@ -45,7 +45,9 @@ impl fmt::Display for BrokenInvariant {
             write!(f, "{function} of ")?;
         }
         write!(f, "{contract}: {aspect}")?;
-        if bound.is_zero() {
+        if aspect.is_least() {
+            write!(f, " {found}, at least {bound}")?;
+        } else if bound.is_zero() {
             write!(f, " ({found}), never")?;
         } else {
             write!(f, " {found}, at most {bound}")?;

@@ -252,5 +252,16 @@ fn gaps(answers: &Answers, execution: &Execution) -> Vec<String> {
     gaps
 }
 
+/// Every answer above zero that a protected contract went by: the feed, the contract that asked, and what was said, in the order of
+/// the record.
+pub(crate) fn answers_of(protocol: &Protocol, execution: &Execution) -> Vec<(Address, Address, U256)> {
+    let all = Answers::of(protocol, execution).all.into_iter();
+    let said = |answer: Answer| {
+        let price = answer.said.answer.is_positive().then(|| answer.said.answer.unsigned_abs())?;
+        Some((answer.feed, answer.reader, price))
+    };
+    all.filter_map(said).collect()
+}
+
 #[cfg(test)]
 mod tests;

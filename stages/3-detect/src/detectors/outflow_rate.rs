@@ -19,7 +19,7 @@
 
 use crate::detector::{Comparison, Detector, Statement};
 use crate::detectors::ConfigError;
-use crate::valuation::holding;
+use crate::valuation::{asset_key, holding};
 use alloy_primitives::{Address, B256, U256, keccak256};
 use cordon_model::baseline::{Aspect, Baseline, Measure};
 use cordon_model::execution::{Execution, ViewCall};
@@ -180,14 +180,6 @@ impl Way {
             Self::In => b"outflow-rate/in",
         };
         keccak256([way, asset_key(asset).as_slice()].concat())
-    }
-}
-
-/// The token's address as a word; zero for coins.
-fn asset_key(asset: Asset) -> B256 {
-    match asset {
-        Asset::Native => B256::ZERO,
-        Asset::Token(token) => token.into_word(),
     }
 }
 

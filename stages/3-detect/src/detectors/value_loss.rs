@@ -49,7 +49,7 @@ use crate::detector::{Detector, Opinion, Statement};
 use crate::detectors::ConfigError;
 use crate::valuation::value_ceiling_wad;
 use accounts::touched_accounts;
-use alloy_primitives::U256;
+use alloy_primitives::{Address, U256};
 use assess::Assessment;
 use cordon_model::execution::{Execution, ViewCall};
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
@@ -130,8 +130,20 @@ pub fn loss_wad(protocol: &Protocol, execution: &Execution) -> U256 {
 /// True where everything that the books need could be read, and they show no loss.
 pub(crate) fn books_are_even(protocol: &Protocol, execution: &Execution) -> bool {
     let assessment = Assessment::of(protocol, execution);
-    let is_complete = assessment.unread.is_empty() && assessment.notes.is_empty();
-    !protocol.assets.is_empty() && is_complete && assessment.loss_wad().is_zero()
+    is_complete(protocol, &assessment) && assessment.loss_wad().is_zero()
+}
+
+/// The loss as a share of what the system held, and the contract whose holdings fell most; `None` where something that the books
+/// need could not be read, or nothing was held.
+pub(crate) fn booked_loss(protocol: &Protocol, execution: &Execution) -> Option<(Address, Bps)> {
+    // Without assets there are no books to make.
+    let assessment = (!protocol.assets.is_empty()).then(|| Assessment::of(protocol, execution))?;
+    let share = assessment.loss_share().filter(|_| is_complete(protocol, &assessment))?;
+    Some((assessment.contract, share))
+}
+
+fn is_complete(protocol: &Protocol, assessment: &Assessment) -> bool {
+    !protocol.assets.is_empty() && assessment.unread.is_empty() && assessment.notes.is_empty()
 }
 
 /// The readings of [`loss_wad`], those about the system as a whole first.

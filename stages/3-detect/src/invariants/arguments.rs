@@ -1,7 +1,8 @@
 //! Words of a function's arguments that may be amounts, and coins sent along.
 //!
-//! In: the entries of a transaction. Out: a bound for each word below 2^128, and for the coins. Addresses, hashes and "everything"
-//! (2^256 - 1) are larger than any amount and left out; a word that sometimes is one of these is bounded where it is not.
+//! In: the entries of a transaction. Out: bounds from above and below for each word below 2^128, and one for the coins. Addresses,
+//! hashes and "everything" (2^256 - 1) are larger than any amount and left out; a word that sometimes is one of these is bounded
+//! where it is not. From below stands what is missing to 2^256 - 1, of which the most is bounded as of all else.
 
 use super::Bound;
 use crate::entry::{Entries, Entry};
@@ -28,8 +29,10 @@ fn of_call(entry: &Entry<'_>) -> Vec<Bound> {
     let words = (0..WORDS_MAX).zip(arguments.chunks_exact(32));
     let words = words.map(|(place, word)| (place, U256::from_be_slice(word)));
     let amounts = words.filter(|(_, word)| word.bit_len() <= 128);
-    let mut bounds: Vec<Bound> =
-        amounts.map(|(place, word)| bound(Aspect::Argument, &[place], word)).collect();
+    let both = |(place, word): (u8, U256)| {
+        [Aspect::Argument, Aspect::ArgumentLeast].map(|aspect| bound(aspect, &[place], aspect.amount(word)))
+    };
+    let mut bounds: Vec<Bound> = amounts.flat_map(both).collect();
     bounds.push(bound(Aspect::CallValue, b"value", entry.frame.value_wei));
     bounds
 }

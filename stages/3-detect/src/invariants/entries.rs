@@ -1,5 +1,5 @@
-//! How often a contract is entered in one transaction, and whether while an entry is not over (`isSameSenderBlock` and the re-entrancy
-//! lock of Trace2Inv, within a transaction).
+//! How often a contract is entered in one transaction, and whether while an entry is not over (one call per sender and block, and the
+//! re-entrancy lock of Trace2Inv, within a transaction).
 //!
 //! In: the entries of a transaction. Out: a bound for each contract.
 

@@ -3,6 +3,8 @@ use crate::testing::*;
 use cordon_model::execution::FrameKind;
 use cordon_model::units::BlockRef;
 
+mod templates;
+
 /// A protocol with a past, which learns from every ordinary transaction.
 struct Past {
     baseline: Baseline,
