@@ -155,22 +155,15 @@ fn chain_events() -> Vec<ChainEvent> {
     let raised = |signal| ChainEvent::AlarmRaised { alarm: NetworkAlarm { level: AlarmLevel::Page, signal } };
     events.extend(signals(what).into_iter().map(raised));
     let firsts = vec![Measure { aspect: Aspect::Outflow, key: hash(0x0f), value: U256::MAX }];
+    let tally = Tally::of(hash(0x1a), 3_600, U256::from(5));
+    let tallies = vec![tally, Tally { value: hash(0x1b), withheld: true, amount: U256::MAX, ..tally }];
+    let files = vec![RuleFile { name: "rules/amm.toml".to_owned(), text_hash: hash(0x1c) }];
     events.extend([
         ChainEvent::Learned { protocol: protocol(), block: block(), transactions: 7, firsts: firsts.clone() },
         ChainEvent::Withheld { protocol: protocol(), tx: tx(), firsts },
         ChainEvent::Accepted { protocol: protocol(), tx: tx(), block: block() },
-        ChainEvent::Tallied {
-            protocol: protocol(),
-            block: block(),
-            timestamp_s: 1_700_000_000,
-            tallies: vec![
-                Tally::of(hash(0x1a), 3_600, U256::from(5)),
-                Tally { value: hash(0x1b), withheld: true, ..Tally::of(hash(0x1a), 3_600, U256::MAX) },
-            ],
-        },
-        ChainEvent::RulesTaken {
-            files: vec![RuleFile { name: "rules/amm.toml".to_owned(), text_hash: hash(0x1c) }],
-        },
+        ChainEvent::Tallied { protocol: protocol(), block: block(), timestamp_s: 1_700_000_000, tallies },
+        ChainEvent::RulesTaken { files },
     ]);
     events
 }

@@ -132,7 +132,7 @@ impl fmt::Display for Prospect {
         match self {
             Self::TooLong => f.write_str("it does more than can be tried, so what that is is not known"),
             Self::Fails { call, reason } => {
-                write!(f, "as things are call {} fails: {reason}", call.saturating_add(1))
+                write!(f, "as things are, call {} fails: {reason}", call.saturating_add(1))
             }
             Self::Works { leaving, newborn, said } => {
                 let leaving = leaving.iter().map(Leaving::to_string);
@@ -141,8 +141,8 @@ impl fmt::Display for Prospect {
                 let said = said.iter().map(|said| format!("{}: {}", said.class, said.evidence));
                 let effects: Vec<String> = leaving.chain(newborn).chain(said).collect();
                 match effects.as_slice() {
-                    [] => f.write_str("as things are it goes through and nothing protected is worse off"),
-                    effects => write!(f, "as things are {}", effects.join("; ")),
+                    [] => f.write_str("as things are, it goes through and nothing protected is worse off"),
+                    effects => write!(f, "as things are: {}", effects.join("; ")),
                 }
             }
         }

@@ -1,3 +1,5 @@
+//! Invariants that hold for long and break, and those that never were.
+
 use super::*;
 use crate::testing::*;
 use cordon_model::execution::FrameKind;

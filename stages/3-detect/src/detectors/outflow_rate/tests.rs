@@ -1,3 +1,5 @@
+//! A past of withdrawals, and what leaves beside it.
+
 use super::*;
 use crate::testing::*;
 use cordon_model::units::BlockRef;

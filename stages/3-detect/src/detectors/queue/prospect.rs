@@ -36,6 +36,9 @@ const TAKEN: Score = Score(700);
 /// needs days to take something takes nearly all of it.
 const SHARE_MAX: Bps = Bps(5_000);
 
+/// Most characters of a reason that are kept: a contract may give as many as gas pays for, and a sentence is shorter.
+const REASON_CHARS_MAX: usize = 160;
+
 /// Most things that detectors say which are kept of one entry; people read the first few.
 const SAID_MAX: usize = 8;
 
@@ -58,6 +61,7 @@ pub(super) fn of(protocol: &Protocol, execution: &Execution, entry: &Entry, held
     }
     let failed = entry.calls.iter().enumerate().find_map(|(call, action)| {
         let reason = failure(entry, action, held.executions.get(call))?;
+        let reason = reason.chars().take(REASON_CHARS_MAX).collect();
         Some(Prospect::Fails { call, reason })
     });
     failed.unwrap_or_else(|| Prospect::Works {

@@ -361,6 +361,9 @@ fn an_entry_that_fails_in_the_end_does_nothing() {
     assert_eq!(*score, 200);
     let Prospect::Fails { call: 1, reason } = &queued.prospect else { panic!("{queued}") };
     assert!(reason.contains("not"), "{reason}");
+    let mut wordy = tried(0);
+    wordy.status = Status::Halt { reason: "why".repeat(10_000) };
+    assert!(said(&batch, &[wordy])[0].1.to_string().len() < 1_000);
     let [(score, queued)] = &said(&batch, &[tried(10)])[..] else { panic!() };
     assert!((*score, matches!(queued.prospect, Prospect::Fails { call: 1, .. })) == (200, true), "{queued}");
 }

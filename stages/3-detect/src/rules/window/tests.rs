@@ -1,3 +1,5 @@
+//! Rules that count, sum and tell apart, over several transactions.
+
 use crate::detector::{Comparison, Detector as _};
 use crate::rules::{RuleSet, UserRules};
 use crate::testing::*;
