@@ -17,8 +17,9 @@ use std::collections::BTreeMap;
 /// Most feeds of one transaction. The largest lending markets ask one for each asset of an account.
 const FEEDS_MAX: usize = 32;
 
-/// For how long answers are kept; the last one longer, until room is needed.
-const WINDOW_S: u64 = 3_600;
+/// For how long answers are kept; the last one longer, until room is needed. Feeds promise an answer at least once a day, so that
+/// the one before is there again when a block leaves the chain.
+const WINDOW_S: u64 = 86_400;
 
 /// What one contract heard of one feed.
 #[derive(Debug, Clone, Copy)]
