@@ -4,7 +4,7 @@ use super::{complaint, config, cordon};
 
 /// A second entry of some kind, put before the detectors.
 fn with(entry: &str) -> (&'static str, String) {
-    ("[[detector]]\ntype = \"value-loss\"", format!("{entry}\n[[detector]]\ntype = \"value-loss\""))
+    ("[[detector]]\ntype = \"oracle\"", format!("{entry}\n[[detector]]\ntype = \"oracle\""))
 }
 
 /// The first match of a text in the example is replaced, and the complaint holds the other text.
