@@ -4,6 +4,8 @@
 //! when it comes to it, and the second half of `a && b` may never be come to before the day of the attack; so every
 //! part is looked at once, at load. Must never: let two things be compared that can never be equal.
 
+mod fields;
+
 use super::decoded::Kind;
 use super::fault::Mistake;
 use super::functions::FUNCTIONS;
@@ -97,81 +99,6 @@ impl Variable {
             Self::Changes => Type::record(Record::Change).listed(),
             Self::Reads => Type::record(Record::Read).listed(),
             Self::Created => Type::HEXES,
-        }
-    }
-}
-
-impl Record {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Tx => "tx",
-            Self::Block => "block",
-            Self::Protocol => "protocol",
-            Self::Call => "a call",
-            Self::Log => "a log",
-            Self::Transfer => "a transfer",
-            Self::Change => "a change",
-            Self::Read => "a read",
-        }
-    }
-
-    /// The fields; `records.rs` answers them, and a test holds the two lists together.
-    pub(super) fn fields(self) -> &'static [(&'static str, Type)] {
-        match self {
-            Self::Tx => &[
-                ("hash", Type::HEX),
-                ("from", Type::HEX),
-                ("to", Type::HEX),
-                ("value", Type::AMOUNT),
-                ("selector", Type::HEX),
-                ("input", Type::HEX),
-                ("gas_used", Type::INT),
-                ("success", Type::BOOL),
-            ],
-            Self::Block => &[("number", Type::INT), ("timestamp", Type::INT)],
-            Self::Protocol => &[("name", Type::TEXT), ("contracts", Type::HEXES)],
-            Self::Call => &[
-                ("caller", Type::HEX),
-                ("address", Type::HEX),
-                ("code", Type::HEX),
-                ("selector", Type::HEX),
-                ("input", Type::HEX),
-                ("output", Type::HEX),
-                ("value", Type::AMOUNT),
-                ("depth", Type::INT),
-                ("kind", Type::TEXT),
-                ("static", Type::BOOL),
-                ("reverted", Type::BOOL),
-                ("protected", Type::BOOL),
-            ],
-            Self::Log => &[
-                ("address", Type::HEX),
-                ("protected", Type::BOOL),
-                ("topic0", Type::HEX),
-                ("topics", Type::HEXES),
-                ("data", Type::HEX),
-            ],
-            Self::Transfer => &[
-                ("asset", Type::HEX),
-                ("native", Type::BOOL),
-                ("from", Type::HEX),
-                ("to", Type::HEX),
-                ("amount", Type::AMOUNT),
-            ],
-            Self::Change => &[
-                ("address", Type::HEX),
-                ("protected", Type::BOOL),
-                ("slot", Type::HEX),
-                ("before", Type::AMOUNT),
-                ("after", Type::AMOUNT),
-            ],
-            Self::Read => &[
-                ("address", Type::HEX),
-                ("protected", Type::BOOL),
-                ("slot", Type::HEX),
-                ("value", Type::AMOUNT),
-                ("reverted", Type::BOOL),
-            ],
         }
     }
 }
