@@ -217,6 +217,25 @@ pub fn format_signed_units(raw: I256, decimals: u8) -> String {
     format!("{sign}{}", format_units(raw.unsigned_abs(), decimals))
 }
 
+/// A moment that is still to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Due {
+    /// From this time on, Unix seconds.
+    AtS(u64),
+    /// From this height on.
+    AtBlock(u64),
+}
+
+impl fmt::Display for Due {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtS(time_s) => write!(f, "from Unix time {time_s}"),
+            Self::AtBlock(number) => write!(f, "from block {number}"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

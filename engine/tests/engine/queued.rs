@@ -6,10 +6,11 @@ use alloy_primitives::{Address, B256, Bytes, U256, hex};
 use alloy_sol_types::{SolCall, SolValue, sol};
 use cordon_detect::{BaselineConfig, DetectorConfig};
 use cordon_engine::EngineError;
-use cordon_model::finding::sign::{Due, Prospect, Queued, Sign};
+use cordon_model::finding::sign::{Prospect, Queued, Sign};
 use cordon_model::finding::{Evidence, Finding};
 use cordon_model::log::ChainEvent;
 use cordon_model::protocol::ProtectedContract;
+use cordon_model::units::Due;
 use cordon_range::{Call, artifacts};
 
 const SEED: u64 = 61;

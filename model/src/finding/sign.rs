@@ -20,7 +20,7 @@ pub use donation::{Donation, DonationEffect};
 pub use first_actor::FirstActor;
 pub use lure::{Lure, LureKind};
 pub use outflow::Outflow;
-pub use queued::{Due, Leaving, Prospect, Queued, QueuedCall, Said};
+pub use queued::{Leaving, Prospect, Queued, QueuedCall, Said};
 pub use unbacked::{MessageFault, Unbacked};
 pub use votes::{ReturnedVotes, VoteStep, Votes};
 pub use wrong_price::{PriceFault, WrongPrice};

@@ -41,6 +41,12 @@ pub struct Rules {
     profile: ChainProfile,
 }
 
+/// Usual time from one block to the next, in milliseconds, for the environment of a block that does not exist yet. A chain that
+/// nobody looked at is taken to have Ethereum's slots (consensus specification, `SECONDS_PER_SLOT`).
+pub(crate) fn block_time_ms(chain_id: ChainId) -> u64 {
+    chain_spec(chain_id).map_or(12_000, |spec| spec.block_time_ms)
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Hardforks {
     Scheduled(&'static Schedule),
@@ -95,6 +101,11 @@ impl Rules {
     #[must_use]
     pub fn chain_id(&self) -> ChainId {
         self.chain_id
+    }
+
+    /// Usual time from one block to the next, in milliseconds.
+    pub(crate) fn block_time_ms(&self) -> u64 {
+        block_time_ms(self.chain_id)
     }
 
     /// Name of the hardfork in force at a height and time.

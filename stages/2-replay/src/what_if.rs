@@ -19,16 +19,15 @@ use crate::machine::{self, Attempt, Machine, Mode};
 use crate::protocol::begin_block;
 use crate::recorder::facts::refused;
 use crate::replay::{check_chain, in_worker, witness_db};
-use crate::rules::{BlockRules, Rules};
+use crate::rules::{BlockRules, Rules, block_time_ms};
 use crate::state::{Codes, Db, Deployed, Link, NodeState, Source, analysed, freeze};
 use crate::watch::{Views, no_views};
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_provider::DynProvider;
 use cordon_model::block::{Block, Transaction};
 use cordon_model::execution::{Detail, Execution, ViewCall};
-use cordon_model::finding::sign::Due;
 use cordon_model::plan::Call;
-use cordon_model::units::{BlockRef, TxRef};
+use cordon_model::units::{BlockRef, Due, TxRef};
 use revm::Database as _;
 use revm::context::BlockEnv;
 use revm::context::TxEnv;
@@ -36,10 +35,6 @@ use revm::database::{AccountState, CacheDB, DbAccount};
 use revm::state::AccountInfo;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
-
-/// Seconds from one block to the next, for the environment of a block that does not exist yet: Ethereum's slot time
-/// (consensus specification, `SECONDS_PER_SLOT`).
-const SLOT_S: u64 = 12;
 
 /// A branch of chain state. A clone is an independent branch, as [`Fork::branch`] makes it.
 ///
@@ -134,7 +129,7 @@ impl Fork {
     /// A fork of a state at the end of `block`, with the environment of the next one.
     pub(crate) fn after(mut db: Db, block: &Block, rules: &Rules) -> Self {
         let number = block.number.saturating_add(1);
-        let timestamp_s = block.timestamp_s.saturating_add(SLOT_S);
+        let timestamp_s = block.timestamp_s.saturating_add(rules.block_time_ms().div_ceil(1_000));
         let rules = rules.resolve(number, timestamp_s);
         let mut env = machine::block_env(block, &rules);
         env.number = U256::from(number);
@@ -186,21 +181,21 @@ impl Fork {
 
     /// Moves the environment on until something is due, as if nothing else had happened. Never back: what is due
     /// already leaves it as it is. Where only one of height and time is given the other one goes along at
-    /// the pace of Ethereum's slots.
+    /// the pace of the chain.
     pub fn wait_until(&mut self, due: Due) {
-        let (number, timestamp_s) = {
+        let (number, timestamp_s, block_time_ms) = {
             let inner = lock(&self.inner);
             let whole = |word: U256| u64::try_from(word).unwrap_or(u64::MAX);
-            (whole(inner.env.number), whole(inner.env.timestamp))
+            (whole(inner.env.number), whole(inner.env.timestamp), block_time_ms(inner.rules.chain_id))
         };
         let (blocks, seconds) = match due {
             Due::AtS(due_s) => {
                 let seconds = due_s.saturating_sub(timestamp_s);
-                (seconds.checked_div(SLOT_S).unwrap_or_default(), seconds)
+                (seconds.saturating_mul(1_000).checked_div(block_time_ms).unwrap_or_default(), seconds)
             }
             Due::AtBlock(height) => {
                 let blocks = height.saturating_sub(number);
-                (blocks, blocks.saturating_mul(SLOT_S))
+                (blocks, blocks.saturating_mul(block_time_ms).div_ceil(1_000))
             }
         };
         self.advance(blocks, seconds);

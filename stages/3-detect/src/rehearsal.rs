@@ -6,9 +6,8 @@
 use alloy_primitives::{Address, B256};
 use cordon_model::execution::Execution;
 use cordon_model::finding::Finding;
-use cordon_model::finding::sign::Due;
 use cordon_model::plan::Call;
-use cordon_model::units::ProtocolId;
+use cordon_model::units::{Due, ProtocolId};
 
 /// Calls to be tried one after the other, each on what the one before it left. One that fails ends it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! A protected contract will act when its time has come, and this is what it will do.
 
 use crate::finding::{AttackClass, Evidence, Score};
-use crate::units::{Asset, Bps};
+use crate::units::{Asset, Bps, Due};
 use alloy_primitives::{Address, B256, Selector, U256};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -37,16 +37,6 @@ pub struct QueuedCall {
     pub value_wei: U256,
     /// True where the receiver's code will run on the executor's own storage.
     pub delegate: bool,
-}
-
-/// A moment that is still to come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Due {
-    /// From this time on, Unix seconds.
-    AtS(u64),
-    /// From this height on.
-    AtBlock(u64),
 }
 
 /// What came of an entry when it was tried on the state after the block that queued it, at the time when it is due.
@@ -96,15 +86,6 @@ pub struct Said {
     pub score: Score,
     /// Grounds.
     pub evidence: Evidence,
-}
-
-impl fmt::Display for Due {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::AtS(time_s) => write!(f, "from Unix time {time_s}"),
-            Self::AtBlock(number) => write!(f, "from block {number}"),
-        }
-    }
 }
 
 impl fmt::Display for QueuedCall {

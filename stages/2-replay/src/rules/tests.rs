@@ -90,6 +90,14 @@ fn outside_of_its_schedule_a_chain_needs_a_name() {
 }
 
 #[test]
+fn a_block_that_does_not_exist_yet_comes_at_the_pace_of_its_chain() {
+    assert_eq!(
+        [1, 8_453, 42_161, 987_654_321].map(|id| block_time_ms(ChainId(id))),
+        [12_000, 2_000, 250, 12_000]
+    );
+}
+
+#[test]
 fn a_named_hardfork_overrides_and_ignores_case() {
     let rules = Rules::new(ChainId(31_337), Some("pRaGuE")).unwrap();
     assert_eq!(rules.hardfork_at(0, 0), "Prague");

@@ -3,8 +3,8 @@
 use crate::contracts::*;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use cordon_model::execution::{Status, ViewCall};
-use cordon_model::finding::sign::Due;
 use cordon_model::plan::Call;
+use cordon_model::units::Due;
 use cordon_replay::{Case, Fork, ReplayError, Rules, ask, measure, what_if, what_if_on};
 use std::num::NonZeroUsize;
 use std::sync::Arc;

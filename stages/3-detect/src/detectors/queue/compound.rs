@@ -7,7 +7,7 @@ use super::entries::{Action, Entry, decoded, seconds};
 use alloy_primitives::{B256, Bytes, keccak256};
 use alloy_sol_types::sol;
 use cordon_model::execution::Log;
-use cordon_model::finding::sign::Due;
+use cordon_model::units::Due;
 
 sol! {
     #[derive(Debug)]

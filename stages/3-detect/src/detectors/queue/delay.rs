@@ -8,8 +8,8 @@ use crate::members::as_address;
 use alloy_primitives::{Address, U256};
 use alloy_sol_types::{SolCall as _, sol};
 use cordon_model::execution::{Execution, Log, ViewCall};
-use cordon_model::finding::sign::Due;
 use cordon_model::plan::Call;
+use cordon_model::units::Due;
 
 sol! {
     #[derive(Debug)]

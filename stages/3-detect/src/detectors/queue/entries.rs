@@ -10,9 +10,10 @@ use alloy_primitives::{Address, B256, Bytes, Selector, U256};
 use alloy_sol_types::SolEvent;
 use alloy_sol_types::abi::AbiDecoderConfig;
 use cordon_model::execution::{Execution, Log, ViewCall};
-use cordon_model::finding::sign::{Due, Prospect, Queued, QueuedCall};
+use cordon_model::finding::sign::{Prospect, Queued, QueuedCall};
 use cordon_model::plan::Call;
 use cordon_model::protocol::Protocol;
+use cordon_model::units::Due;
 
 /// Most calls of one transaction's entries that are kept. Compound allows 10 in a proposal, and each costs an execution while a
 /// block waits to be judged; an entry with more than this is a finding by itself.

@@ -9,7 +9,7 @@ use crate::members::as_address;
 use alloy_primitives::{Address, B256};
 use alloy_sol_types::{SolCall as _, sol};
 use cordon_model::execution::{Execution, Log, ViewCall};
-use cordon_model::finding::sign::Due;
+use cordon_model::units::Due;
 
 sol! {
     #[derive(Debug)]

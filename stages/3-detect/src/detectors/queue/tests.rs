@@ -8,8 +8,8 @@ use crate::testing::*;
 use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
 use alloy_sol_types::SolEvent;
 use cordon_model::execution::{Creation, Frame, FrameKind, Log, Status, StorageChange, ViewReading};
-use cordon_model::finding::sign::{Due, Prospect, Queued};
-use cordon_model::units::BlockRef;
+use cordon_model::finding::sign::{Prospect, Queued};
+use cordon_model::units::{BlockRef, Due};
 
 const TARGET: Address = COLLATERAL_VAULT;
 const CODE: Address = Address::repeat_byte(0xc0);

@@ -6,7 +6,7 @@
 use super::entries::{Action, Entry, decoded, seconds};
 use alloy_sol_types::sol;
 use cordon_model::execution::{Execution, Log};
-use cordon_model::finding::sign::Due;
+use cordon_model::units::Due;
 
 sol! {
     #[derive(Debug)]
