@@ -22,6 +22,7 @@ mod shortcuts;
 mod sieve;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod types;
 mod values;
 mod window;

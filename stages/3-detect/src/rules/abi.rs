@@ -6,6 +6,7 @@
 //! nothing then. Must never: choose between two functions of one name.
 
 use super::fault::Mistake;
+use super::tree::parts;
 use alloy_json_abi::{Event, EventParam, Function, JsonAbi};
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue};
 use serde::Deserialize;
@@ -62,26 +63,10 @@ impl Names {
 
     /// Writes out the names in an expression.
     pub(super) fn expand(&self, node: &mut IdedExpr) -> Result<(), Mistake> {
-        match &mut node.expr {
-            Expr::Call(call) => {
-                self.call(call)?;
-                let mut operands = call.target.iter_mut().map(AsMut::as_mut).chain(call.args.iter_mut());
-                operands.try_for_each(|operand| self.expand(operand))
-            }
-            Expr::Comprehension(walk) => {
-                let parts = [
-                    &mut walk.iter_range,
-                    &mut walk.accu_init,
-                    &mut walk.loop_cond,
-                    &mut walk.loop_step,
-                    &mut walk.result,
-                ];
-                parts.into_iter().try_for_each(|part| self.expand(part))
-            }
-            Expr::List(list) => list.elements.iter_mut().try_for_each(|element| self.expand(element)),
-            Expr::Select(select) => self.expand(&mut select.operand),
-            Expr::Map(_) | Expr::Struct(_) | Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => Ok(()),
+        if let Expr::Call(call) = &mut node.expr {
+            self.call(call)?;
         }
+        parts(node).into_iter().try_for_each(|part| self.expand(part))
     }
 
     fn call(&self, call: &mut CallExpr) -> Result<(), Mistake> {

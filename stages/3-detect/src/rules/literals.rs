@@ -11,6 +11,7 @@ use super::lists::Items;
 use super::readings::{READINGS_MAX, Reading, Side};
 use super::records::Facts;
 use super::sieve::{self, Sieve};
+use super::tree::parts;
 use super::values::{Amount, Octets};
 use alloy_primitives::{Address, B256, Bytes, Selector, U256, hex, keccak256};
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators};
@@ -94,31 +95,15 @@ fn visit(node: &mut IdedExpr, constants: &mut Vec<Constant>) -> Result<(), Mista
         constants.push(constant);
         return Ok(());
     }
-    match &mut node.expr {
-        Expr::Call(call) => {
-            layout(call, constants)?;
-            for operand in call.target.iter_mut().map(AsMut::as_mut).chain(call.args.iter_mut()) {
-                visit(operand, constants)?;
-            }
-            protects(call);
-            turn(call);
-            Ok(())
-        }
-        Expr::Comprehension(walk) => {
-            let parts = [
-                &mut walk.iter_range,
-                &mut walk.accu_init,
-                &mut walk.loop_cond,
-                &mut walk.loop_step,
-                &mut walk.result,
-            ];
-            parts.into_iter().try_for_each(|part| visit(part, constants))
-        }
-        Expr::List(list) => list.elements.iter_mut().try_for_each(|element| visit(element, constants)),
-        Expr::Select(select) => visit(&mut select.operand, constants),
-        // The checker refuses what is neither of these.
-        Expr::Map(_) | Expr::Struct(_) | Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => Ok(()),
+    if let Expr::Call(call) = &mut node.expr {
+        layout(call, constants)?;
     }
+    parts(node).into_iter().try_for_each(|part| visit(part, constants))?;
+    if let Expr::Call(call) = &mut node.expr {
+        protects(call);
+        turn(call);
+    }
+    Ok(())
 }
 
 fn constant(node: &IdedExpr) -> Result<Option<Constant>, Mistake> {

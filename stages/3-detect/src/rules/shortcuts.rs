@@ -8,14 +8,15 @@
 //! reads it as it was written.
 
 use super::functions::PART;
+use super::tree::parts;
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators};
 use cel::common::types::CelBool;
 
 /// Rewrites every part. Fields of what is no name are left, since CEL reads them at once.
 pub(super) fn take(node: &mut IdedExpr) {
+    parts(node).into_iter().for_each(take);
     match &mut node.expr {
         Expr::Select(select) => {
-            take(&mut select.operand);
             if select.test || !matches!(select.operand.expr, Expr::Ident(_)) {
                 return;
             }
@@ -24,7 +25,6 @@ pub(super) fn take(node: &mut IdedExpr) {
             node.expr = Expr::Call(CallExpr { func_name: operators::INDEX.to_owned(), target: None, args });
         }
         Expr::Call(call) => {
-            call.target.iter_mut().map(AsMut::as_mut).chain(call.args.iter_mut()).for_each(take);
             part(call);
             if call.func_name == operators::LOGICAL_NOT {
                 let answer = |yes| IdedExpr {
@@ -35,18 +35,7 @@ pub(super) fn take(node: &mut IdedExpr) {
                 call.args.extend([answer(false), answer(true)]);
             }
         }
-        Expr::Comprehension(walk) => {
-            let parts = [
-                &mut walk.iter_range,
-                &mut walk.accu_init,
-                &mut walk.loop_cond,
-                &mut walk.loop_step,
-                &mut walk.result,
-            ];
-            parts.into_iter().for_each(take);
-        }
-        Expr::List(list) => list.elements.iter_mut().for_each(take),
-        Expr::Map(_) | Expr::Struct(_) | Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => {}
+        _ => {}
     }
 }
 

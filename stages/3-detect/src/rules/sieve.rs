@@ -8,6 +8,7 @@
 
 use super::literals::{Constant, PREFIX};
 use super::records::{Facts, Plain, Row};
+use super::tree::parts;
 use super::types::{Record, Type, Variable};
 use super::values::Octets;
 use alloy_primitives::U256;
@@ -108,17 +109,9 @@ pub(super) fn take(expression: &mut IdedExpr, constants: &mut Vec<Constant>) -> 
     gates(expression, constants)
 }
 
-fn shadows(node: &IdedExpr) -> bool {
-    match &node.expr {
-        Expr::Call(call) => call.target.iter().map(AsRef::as_ref).chain(&call.args).any(shadows),
-        Expr::Comprehension(walk) => {
-            let parts = [&walk.iter_range, &walk.accu_init, &walk.loop_cond, &walk.loop_step, &walk.result];
-            Variable::named(&walk.iter_var).is_some() || parts.into_iter().any(shadows)
-        }
-        Expr::List(list) => list.elements.iter().any(shadows),
-        Expr::Select(select) => shadows(&select.operand),
-        Expr::Map(_) | Expr::Struct(_) | Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => false,
-    }
+fn shadows(node: &mut IdedExpr) -> bool {
+    let is_list = |walk: &ComprehensionExpr| Variable::named(&walk.iter_var).is_some();
+    matches!(&node.expr, Expr::Comprehension(walk) if is_list(walk)) || parts(node).into_iter().any(shadows)
 }
 
 /// True where one gate lets nothing through, so that the rule cannot hold.
@@ -164,27 +157,10 @@ pub(super) fn is_exists(walk: &ComprehensionExpr) -> bool {
 }
 
 fn visit(node: &mut IdedExpr, constants: &mut Vec<Constant>) {
-    match &mut node.expr {
-        Expr::Call(call) => {
-            for operand in call.target.iter_mut().map(AsMut::as_mut).chain(call.args.iter_mut()) {
-                visit(operand, constants);
-            }
-        }
-        Expr::Comprehension(walk) => {
-            sift(walk, constants);
-            let parts = [
-                &mut walk.iter_range,
-                &mut walk.accu_init,
-                &mut walk.loop_cond,
-                &mut walk.loop_step,
-                &mut walk.result,
-            ];
-            parts.into_iter().for_each(|part| visit(part, constants));
-        }
-        Expr::List(list) => list.elements.iter_mut().for_each(|element| visit(element, constants)),
-        Expr::Select(select) => visit(&mut select.operand, constants),
-        Expr::Map(_) | Expr::Struct(_) | Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => {}
+    if let Expr::Comprehension(walk) = &mut node.expr {
+        sift(walk, constants);
     }
+    parts(node).into_iter().for_each(|part| visit(part, constants));
     if let Some(place) = whole(node).or_else(|| total(node, constants)) {
         node.expr = Expr::Ident(format!("{PREFIX}{place}"));
     }
