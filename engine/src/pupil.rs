@@ -6,7 +6,7 @@
 
 use crate::engine::Engine;
 use cordon_decide::Policy;
-use cordon_detect::{Comparison, DetectorSet};
+use cordon_detect::DetectorSet;
 use cordon_model::baseline::{Baselines, Measure};
 use cordon_model::execution::Execution;
 use cordon_model::finding::Finding;
@@ -70,16 +70,13 @@ impl Pupil<'_> {
     pub(crate) fn judge(&mut self, execution: &Execution, found: Vec<Finding>) -> Vec<Finding> {
         let mut findings = found;
         for (protocol, compared) in self.detectors.compare(execution, &self.baselines) {
-            let Comparison { findings: more, firsts, tallies, gaps } = compared;
-            for what in gaps {
+            for what in &compared.gaps {
                 tracing::warn!(tx = %execution.tx.hash, %what, "could not be compared");
             }
-            findings.extend(more);
+            findings.extend(compared.findings.iter().cloned());
             let of_protocol = findings.iter().filter(|finding| finding.protocol == protocol);
             let is_alarm = self.policy.is_alarming(&of_protocol.cloned().collect::<Vec<_>>());
-            let firsts: Vec<Measure> = firsts.iter().map(|first| first.measure).collect();
-            let tallies: Vec<Tally> =
-                tallies.into_iter().map(|tally| Tally { withheld: is_alarm, ..tally }).collect();
+            let (firsts, tallies) = (compared.measures(), compared.counted(is_alarm));
             self.baselines.count(&protocol, self.block, self.timestamp_s, &tallies);
             self.tallied.entry(protocol.clone()).or_default().extend(tallies);
             if is_alarm {

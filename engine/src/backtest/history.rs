@@ -11,9 +11,9 @@
 use super::judge::{Judged, RecordKind, Unjudged, Verdict, chain_of};
 use alloy_primitives::{Address, B256};
 use cordon_decide::Policy;
-use cordon_detect::{Comparison, DetectorSet};
+use cordon_detect::DetectorSet;
 use cordon_ingest::History;
-use cordon_model::baseline::{Baseline, Measure};
+use cordon_model::baseline::Baseline;
 use cordon_model::execution::Execution;
 use cordon_model::protocol::{ProtectedContract, Protocol};
 use cordon_model::units::{ChainId, ProtocolId};
@@ -47,15 +47,9 @@ pub(super) fn judge(
             after = after.saturating_add(1);
             continue;
         }
-        let Comparison { findings, firsts, tallies, .. } =
-            detectors.compare_for(&protocol, execution, &baseline);
-        if !is_exploit {
-            let measures: Vec<Measure> = firsts.iter().map(|first| first.measure).collect();
-            let transactions = baseline.transactions().saturating_add(1);
-            baseline.learn(execution.tx.block, transactions, &measures);
-            baseline.count(execution.tx.block, execution.timestamp_s, &tallies);
-        }
-        transactions.push(Judged::new(execution, is_exploit, findings, policy));
+        let compared = detectors.compare_for(&protocol, execution, &baseline);
+        compared.pass_into(&mut baseline, execution, is_exploit);
+        transactions.push(Judged::new(execution, is_exploit, compared.findings, policy));
     }
     let reason = || Unjudged::File(format!("{after} transactions after the exploit are not counted"));
     // Named as ordinary use, a history still holds its exploit, which is not.

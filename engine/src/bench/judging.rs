@@ -9,7 +9,7 @@ use alloy_primitives::map::AddressSet;
 use alloy_primitives::{Address, B256, Selector, keccak256};
 use cordon_detect::rules::{AbiFile, RuleError, RuleSet, RulesConfig};
 use cordon_detect::{DetectorConfig, DetectorSet};
-use cordon_model::baseline::{Baselines, Measure};
+use cordon_model::baseline::Baselines;
 use cordon_model::execution::Execution;
 use cordon_model::protocol::{ProtectedContract, Protocol};
 use cordon_model::units::{ChainId, ProtocolId};
@@ -241,9 +241,10 @@ impl Setting {
         let mut baselines = Baselines::default();
         for execution in executions {
             for (protocol, compared) in self.detectors.compare(execution, &baselines) {
-                let measures: Vec<Measure> = compared.firsts.iter().map(|first| first.measure).collect();
+                let (block, at_s) = (execution.tx.block, execution.timestamp_s);
                 let transactions = baselines.transactions(&protocol).saturating_add(1);
-                baselines.learn(&protocol, execution.tx.block, transactions, &measures);
+                baselines.learn(&protocol, block, transactions, &compared.measures());
+                baselines.count(&protocol, block, at_s, &compared.counted(false));
             }
         }
         self.baselines = Some(baselines);

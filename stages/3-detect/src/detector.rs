@@ -6,7 +6,7 @@
 
 use crate::rehearsal::{Rehearsal, Rehearsed};
 use alloy_primitives::Address;
-use cordon_model::baseline::{Baseline, First};
+use cordon_model::baseline::{Baseline, First, Measure};
 use cordon_model::execution::{Execution, Frame, FrameKind, ViewCall};
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::protocol::{Price, Protocol};
@@ -95,6 +95,29 @@ pub struct Comparison {
     pub tallies: Vec<Tally>,
     /// What could not be compared, in words; a set names the detector before them.
     pub gaps: Vec<String>,
+}
+
+impl Comparison {
+    /// What is learned of the transaction if it is ordinary.
+    #[must_use]
+    pub fn measures(&self) -> Vec<Measure> {
+        self.firsts.iter().map(|first| first.measure).collect()
+    }
+
+    /// What it adds to the windows, marked where it woke people.
+    #[must_use]
+    pub fn counted(&self, withheld: bool) -> Vec<Tally> {
+        self.tallies.iter().map(|tally| Tally { withheld, ..*tally }).collect()
+    }
+
+    /// Makes the transaction a part of a past: its counts in any case, the rest where it is ordinary.
+    pub fn pass_into(&self, baseline: &mut Baseline, execution: &Execution, woke: bool) {
+        let (block, at_s) = (execution.tx.block, execution.timestamp_s);
+        baseline.count(block, at_s, &self.counted(woke));
+        if !woke {
+            baseline.learn(block, baseline.transactions().saturating_add(1), &self.measures());
+        }
+    }
 }
 
 /// What a detector says of a transaction. All else that a finding holds follows from who says it, and of what.

@@ -5,7 +5,6 @@ use crate::testing::{
     ALICE, COIN, COLLATERAL_VAULT, CONTROLLER, LENDING_VAULT, Script, USD, World, selector, wad,
 };
 use cordon_model::execution::FrameKind;
-use cordon_model::units::BlockRef;
 
 /// Deposits, withdrawals and loans of ordinary size.
 fn ordinary(number: u64) -> Execution {
@@ -23,9 +22,7 @@ fn learned(count: u64) -> Baseline {
     let mut baseline = Baseline::default();
     for number in 0..count {
         let execution = ordinary(number);
-        let firsts = detector.compare(&protocol, &execution, &baseline).firsts;
-        let measures: Vec<Measure> = firsts.iter().map(|first| first.measure).collect();
-        baseline.learn(BlockRef { number, hash: Default::default() }, number + 1, &measures);
+        detector.compare(&protocol, &execution, &baseline).pass_into(&mut baseline, &execution, false);
     }
     baseline
 }

@@ -10,13 +10,12 @@ mod templates;
 /// A protocol with a past, which learns from every ordinary transaction.
 struct Past {
     baseline: Baseline,
-    uses: u64,
 }
 
 impl Past {
     /// So many deposits and redemptions by accounts, one share a coin.
     fn of(uses: u64) -> Self {
-        let mut past = Self { baseline: Baseline::default(), uses: 0 };
+        let mut past = Self { baseline: Baseline::default() };
         for number in 0..uses {
             let units = 1 + number % 7;
             let found =
@@ -27,20 +26,23 @@ impl Past {
     }
 
     fn judge(&self, script: Script) -> Comparison {
+        self.compare(&script.finish(&[]))
+    }
+
+    fn compare(&self, execution: &Execution) -> Comparison {
         let config = InvariantsConfig { support_min: 40 };
-        config.build().unwrap().compare(&World::protocol(), &script.finish(&[]), &self.baseline)
+        config.build().unwrap().compare(&World::protocol(), execution, &self.baseline)
     }
 
     /// The score and what is broken; learned if it is nothing.
     fn see(&mut self, script: Script) -> Option<(Score, Vec<Aspect>)> {
-        let Comparison { findings, firsts, .. } = self.judge(script);
-        if let Some(finding) = findings.first() {
+        let execution = script.finish(&[]);
+        let compared = self.compare(&execution);
+        compared.pass_into(&mut self.baseline, &execution, !compared.findings.is_empty());
+        if let Some(finding) = compared.findings.first() {
             let Evidence::Sign(Sign::Broken(broken)) = &finding.evidence else { panic!("{finding:?}") };
             return Some((finding.score, broken.invariants.iter().map(|one| one.aspect).collect()));
         }
-        self.uses += 1;
-        let measures: Vec<Measure> = firsts.iter().map(|first| first.measure).collect();
-        self.baseline.learn(BlockRef { number: self.uses, hash: B256::ZERO }, self.uses, &measures);
         None
     }
 }
@@ -132,7 +134,7 @@ fn the_price_of_a_share_does_not_fall_or_leap() {
 /// The benign twin: yield, which arrives all the time, and a fee on the way out.
 #[test]
 fn yield_and_fees_become_the_bound() {
-    let mut past = Past { baseline: Baseline::default(), uses: 0 };
+    let mut past = Past { baseline: Baseline::default() };
     for number in 0..200u64 {
         let coins = wad(5) * U256::from(10_000 + number * 2) / U256::from(10_000);
         let fee = coins / U256::from(200);
@@ -145,7 +147,7 @@ fn yield_and_fees_become_the_bound() {
 /// A counter or a deadline has no support, so that it is never an invariant.
 #[test]
 fn what_is_exceeded_all_the_time_is_no_invariant() {
-    let mut past = Past { baseline: Baseline::default(), uses: 0 };
+    let mut past = Past { baseline: Baseline::default() };
     for number in 0..300u64 {
         let script =
             direct(ALICE, 9, 1_000 + number, |s| s.transfer(COIN, COLLATERAL_VAULT, ALICE, wad(number + 1)));

@@ -46,16 +46,9 @@ impl Past {
         (self.number, self.now_s) = (self.number + 1, self.now_s + later_s);
         let block = BlockRef { number: self.number, hash: B256::from(U256::from(self.number)) };
         (execution.tx.block, execution.timestamp_s) = (block, self.now_s);
-        let Comparison { findings, firsts, tallies, .. } =
-            self.detector.compare(&World::protocol(), &execution, &self.baseline);
-        let withheld = !findings.is_empty();
-        let tallies: Vec<Tally> = tallies.into_iter().map(|tally| Tally { withheld, ..tally }).collect();
-        self.baseline.count(block, self.now_s, &tallies);
-        if findings.is_empty() {
-            let measures: Vec<Measure> = firsts.iter().map(|first| first.measure).collect();
-            self.baseline.learn(block, self.baseline.transactions() + 1, &measures);
-        }
-        findings
+        let compared = self.detector.compare(&World::protocol(), &execution, &self.baseline);
+        compared.pass_into(&mut self.baseline, &execution, !compared.findings.is_empty());
+        compared.findings
     }
 }
 
