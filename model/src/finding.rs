@@ -67,6 +67,13 @@ impl Score {
             value.saturating_mul(U256::from(1000u32)).checked_div(full).unwrap_or(U256::from(1000u32));
         Self(u16::try_from(scaled.min(U256::from(1000u32))).unwrap_or(1000))
     }
+
+    /// This much, and of `span` the part that this strength is.
+    #[must_use]
+    pub fn and(self, span: u16, strength: Self) -> Self {
+        let above = u32::from(strength.0).saturating_mul(u32::from(span)) / u32::from(Self::MAX.0);
+        Self(self.0.saturating_add(u16::try_from(above).unwrap_or(u16::MAX)).min(Self::MAX.0))
+    }
 }
 
 impl fmt::Display for Score {

@@ -53,7 +53,7 @@ mod supply;
 
 use crate::detector::{Comparison, Detector, Statement};
 use crate::detectors::ConfigError;
-use crate::entry::Entries;
+use crate::entry::{Entries, Entry};
 use alloy_primitives::{Address, B256, Selector, U256, keccak256};
 use cordon_model::baseline::{Aspect, Baseline, First, Measure};
 use cordon_model::execution::{Execution, ViewCall};
@@ -99,6 +99,19 @@ struct Bound {
     /// Whose uses are the support.
     subject: B256,
     value: U256,
+}
+
+impl Bound {
+    /// Of a part of a function, supported by all uses of the function.
+    fn of_part(entry: &Entry<'_>, aspect: Aspect, part: &[u8], value: U256) -> Self {
+        let (contract, function) = (entry.contract(), entry.function());
+        Self { aspect, contract, function, key: entry.key_with(part), subject: entry.key(), value }
+    }
+
+    /// Of something whose uses are counted by themselves.
+    fn alone(contract: Address, aspect: Aspect, key: B256, value: U256) -> Self {
+        Self { aspect, contract, function: None, key, subject: key, value }
+    }
 }
 
 /// Kinds of invariants; those of one kind tend to break together.

@@ -33,13 +33,12 @@ pub fn chain_notices(
             .map(|audience| tell(occasion, audience, severity, title.to_owned(), lines.clone()))
             .to_vec()
     };
+    let as_told = |told: Told| {
+        let Told { audience, severity, title, lines } = told;
+        tell(&["raised", &once], audience, severity, title, lines)
+    };
     match event {
-        ChainEvent::AlarmRaised { alarm } => raised(alarm, standing)
-            .into_iter()
-            .map(|Told { audience, severity, title, lines }| {
-                tell(&["raised", &once], audience, severity, title, lines)
-            })
-            .collect(),
+        ChainEvent::AlarmRaised { alarm } => raised(alarm, standing).into_iter().map(as_told).collect(),
         ChainEvent::AlarmCleared { kind, subject } => {
             let about = subject.map(|subject| format!(" of {subject}")).unwrap_or_default();
             let title = format!("over: {kind}{about}");

@@ -4,27 +4,19 @@
 //! not taken off, since an attacker's own coins often do.
 
 use super::reach::Reach;
+use crate::valuation::asset_key;
 use alloy_primitives::{B256, U256};
 use cordon_model::baseline::{Aspect, Measure};
-use cordon_model::units::Asset;
 use std::collections::BTreeMap;
 
 pub(super) fn measure(reach: &Reach<'_>) -> Vec<Measure> {
     let mut left: BTreeMap<B256, U256> = BTreeMap::new();
     for moved in &reach.execution.transfers {
         if reach.protocol.protects(moved.from) && !reach.protocol.protects(moved.to) {
-            let left = left.entry(key(moved.asset)).or_default();
+            let left = left.entry(asset_key(moved.asset)).or_default();
             *left = left.saturating_add(moved.amount_raw);
         }
     }
     let measure = |(key, value)| Measure { aspect: Aspect::Outflow, key, value };
     left.into_iter().filter(|(_, value)| !value.is_zero()).map(measure).collect()
-}
-
-/// The token's address as a word; zero for the native coin.
-fn key(asset: Asset) -> B256 {
-    match asset {
-        Asset::Native => B256::ZERO,
-        Asset::Token(token) => token.into_word(),
-    }
 }

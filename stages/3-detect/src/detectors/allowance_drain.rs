@@ -32,10 +32,10 @@
 //! for pulls that are not dictated, dust that reaches the victim by way of a stranger.
 
 use crate::detector::{Detector, Statement};
-use crate::parties::{NetFlows, SendersSide, item_moved};
+use crate::parties::{NetFlows, SendersSide, climb, item_moved};
 use alloy_primitives::map::{AddressMap, AddressSet};
 use alloy_primitives::{Address, U256, address};
-use cordon_model::execution::{Execution, Frame, FrameKind, Transfer};
+use cordon_model::execution::{Execution, FrameKind, Transfer};
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::protocol::Protocol;
 use cordon_model::units::Asset;
@@ -53,10 +53,6 @@ const TRANSFER_FROM: [u8; 4] = [0x23, 0xb8, 0x72, 0xdd];
 
 /// The precompiled contract that recovers signers.
 const ECRECOVER: Address = address!("0000000000000000000000000000000000000001");
-
-/// Frames that are climbed from a pull towards the transaction. A token behind a proxy takes two, an order that is settled
-/// through a router and a conduit six; the bound keeps calls nested a thousand deep from costing a thousand steps each.
-const CLIMB_MAX: usize = 16;
 
 /// Configuration of [`AllowanceDrain`]. There is nothing to choose.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -150,12 +146,6 @@ fn pull(protocol: &Protocol, side: &SendersSide, execution: &Execution, transfer
     let above = climb.map(|frame| frame.address).take_while(|address| !side.has(*address));
     let path: Vec<Address> = [token].into_iter().chain(above).collect();
     Some(Pull { contract, spender, account, asset, amount_raw, path })
-}
-
-/// A frame and those above it, the nearest first.
-fn climb(execution: &Execution, frame: u32) -> impl Iterator<Item = &Frame> {
-    let above = |frame: &&Frame| execution.frame(frame.parent?);
-    std::iter::successors(execution.frame(frame), above).take(CLIMB_MAX)
 }
 
 /// What the sender's side wrote into its calls.

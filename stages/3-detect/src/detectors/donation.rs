@@ -475,8 +475,7 @@ impl<'a> Ledger<'a> {
 impl Donation {
     fn score(&self, jump_bps: Bps) -> Score {
         let strength = Score::scaled(U256::from(jump_bps.0), U256::from(self.jump_full_bps.0));
-        let above = u32::from(strength.0) * u32::from(SCORE_SPAN) / u32::from(Score::MAX.0);
-        Score(SCORE_WEAK.0.saturating_add(u16::try_from(above).unwrap_or(0)))
+        SCORE_WEAK.and(SCORE_SPAN, strength)
     }
 }
 

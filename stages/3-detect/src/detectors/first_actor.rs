@@ -14,7 +14,7 @@ use crate::entry::{Entries, Entry};
 use alloy_primitives::{B256, U256};
 use cordon_model::baseline::{Aspect, Baseline, Measure};
 use cordon_model::execution::{Detail, Execution};
-use cordon_model::finding::sign::{FirstActor as Sign_, Sign};
+use cordon_model::finding::sign::{self, Sign};
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::protocol::Protocol;
 use serde::Deserialize;
@@ -91,7 +91,8 @@ impl Detector for FirstActor {
             comparison.firsts.extend(baseline.firsts(&measures));
             if is_new && (1..=FEW).contains(&callers) && uses >= USES_MIN {
                 let (contract, function) = (entry.contract(), entry.function());
-                let first = Sign_ { contract, function, caller: entry.frame.caller, callers, uses };
+                let first =
+                    sign::FirstActor { contract, function, caller: entry.frame.caller, callers, uses };
                 let evidence = Evidence::Sign(Sign::FirstActor(first));
                 let statement = Statement { class: AttackClass::Privilege, contract, score: SCORE, evidence };
                 comparison.findings.push(statement.by(self.name(), protocol, execution));
@@ -118,9 +119,8 @@ mod tests {
     fn learned(callers: &[Address], uses: usize) -> Baseline {
         let mut baseline = Baseline::default();
         for (number, caller) in (1..).zip(callers.iter().cycle().take(uses)) {
-            let Comparison { firsts, .. } = judged(*caller, &baseline);
-            let measures: Vec<Measure> = firsts.iter().map(|first| first.measure).collect();
-            baseline.learn(BlockRef { number, hash: B256::ZERO }, number, &measures);
+            let block = BlockRef { number, hash: B256::ZERO };
+            baseline.learn(block, number, &judged(*caller, &baseline).measures());
         }
         baseline
     }
@@ -135,8 +135,13 @@ mod tests {
     fn a_stranger_on_a_path_of_few_is_named() {
         let findings = judged(BOB, &learned(&[KEEPER, ALICE], 20)).findings;
         let [finding] = &findings[..] else { panic!("{findings:?}") };
-        let first =
-            Sign_ { contract: LENDING_VAULT, function: Some(selector(7)), caller: BOB, callers: 2, uses: 20 };
+        let first = sign::FirstActor {
+            contract: LENDING_VAULT,
+            function: Some(selector(7)),
+            caller: BOB,
+            callers: 2,
+            uses: 20,
+        };
         assert_eq!(finding.evidence, Evidence::Sign(Sign::FirstActor(first)));
         assert_eq!((finding.score, finding.class), (SCORE, AttackClass::Privilege));
     }

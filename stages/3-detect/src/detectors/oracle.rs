@@ -229,9 +229,7 @@ fn unexpected(
 
 fn distance_score(bps: Bps, allowed_bps: Bps) -> Score {
     let full = u64::from(allowed_bps.0).saturating_mul(u64::from(FULL_TIMES));
-    let strength = Score::scaled(U256::from(bps.0), U256::from(full));
-    let above = u32::from(strength.0) * u32::from(SCORE_SPAN) / u32::from(Score::MAX.0);
-    Score(SCORE_WEAK.0.saturating_add(u16::try_from(above).unwrap_or(0)))
+    SCORE_WEAK.and(SCORE_SPAN, Score::scaled(U256::from(bps.0), U256::from(full)))
 }
 
 fn plain(target: Address, question: Selector) -> ViewCall {

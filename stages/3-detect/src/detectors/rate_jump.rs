@@ -33,7 +33,7 @@ use cordon_model::units::{Asset, Bps};
 use serde::Deserialize;
 
 /// Score of a jump that just passes the threshold; the policy's default for a finding that only confirms others.
-const SCORE_MIN: u16 = 300;
+const SCORE_MIN: Score = Score(300);
 
 /// What a jump of `jump_full_bps` adds to it. The sum, 700, passes the policy's default for opening an incident.
 const SCORE_SPAN: u16 = 400;
@@ -132,12 +132,11 @@ impl RateJump {
             return None;
         }
         let strength = Score::scaled(U256::from(jump_bps.0), U256::from(self.jump_full_bps.0));
-        let above = u32::from(strength.0) * u32::from(SCORE_SPAN) / u32::from(Score::MAX.0);
         Some(
             Statement {
                 class: AttackClass::RateManipulation,
                 contract: rate.vault,
-                score: Score(SCORE_MIN.saturating_add(u16::try_from(above).unwrap_or(0))),
+                score: SCORE_MIN.and(SCORE_SPAN, strength),
                 evidence: Evidence::RateJump {
                     contract: rate.vault,
                     underlying: rate.underlying,

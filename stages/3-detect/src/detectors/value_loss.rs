@@ -59,11 +59,11 @@ use serde::Deserialize;
 
 /// Score of a loss that just passes the thresholds. It equals the policy's default for opening an incident: the
 /// thresholds below are the operator's word on which loss is one.
-const SCORE_MIN: u16 = 600;
+const SCORE_MIN: Score = Score(600);
 
 /// Highest score of a loss whose calculation lacks a reading: enough to confirm what another detector saw, too little
 /// to open an incident alone.
-const SCORE_UNREAD_MAX: u16 = 400;
+const SCORE_UNREAD_MAX: Score = Score(400);
 
 /// Where the system's holdings cannot be read, a loss of this many times `loss_min_value` has the full score: two
 /// orders of magnitude above what the operator finds worth a finding.
@@ -233,9 +233,8 @@ impl ValueLoss {
             None if self.loss_min_wad.is_zero() => return None,
             None => Score::scaled(loss_wad, self.loss_min_wad.saturating_mul(U256::from(FULL_SCORE_FACTOR))),
         };
-        let above = u32::from(strength.0) * u32::from(Score::MAX.0 - SCORE_MIN) / u32::from(Score::MAX.0);
-        let score = SCORE_MIN.saturating_add(u16::try_from(above).unwrap_or(0));
-        Some(Score(if assessment.unread.is_empty() { score } else { score.min(SCORE_UNREAD_MAX) }))
+        let score = SCORE_MIN.and(Score::MAX.0 - SCORE_MIN.0, strength);
+        Some(if assessment.unread.is_empty() { score } else { score.min(SCORE_UNREAD_MAX) })
     }
 }
 

@@ -34,9 +34,7 @@ struct Heard {
 
 pub(super) fn bounds(entries: &Entries<'_>, baseline: &Baseline) -> Vec<Bound> {
     let bound = |(key, heard): (B256, Heard)| {
-        let (aspect, contract) = (Aspect::AnswerMove, heard.reader);
-        let value = U256::from(heard.step?.0);
-        Some(Bound { aspect, contract, function: None, key, subject: key, value })
+        Some(Bound::alone(heard.reader, Aspect::AnswerMove, key, U256::from(heard.step?.0)))
     };
     heard(entries, baseline).into_iter().filter_map(bound).collect()
 }

@@ -17,14 +17,7 @@ pub(super) fn bounds(entries: &Entries<'_>, _: &Baseline) -> Vec<Bound> {
 }
 
 fn of_call(entry: &Entry<'_>) -> Vec<Bound> {
-    let bound = |aspect, part: &[u8], value| Bound {
-        aspect,
-        contract: entry.contract(),
-        function: entry.function(),
-        key: entry.key_with(part),
-        subject: entry.key(),
-        value,
-    };
+    let bound = |aspect, part: &[u8], value| Bound::of_part(entry, aspect, part, value);
     let arguments = entry.frame.input.get(4..).unwrap_or_default();
     let words = (0..WORDS_MAX).zip(arguments.chunks_exact(32));
     let words = words.map(|(place, word)| (place, U256::from_be_slice(word)));

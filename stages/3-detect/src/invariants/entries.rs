@@ -18,7 +18,7 @@ pub(super) fn bounds(entries: &Entries<'_>, _: &Baseline) -> Vec<Bound> {
     }
     let bound = |(contract, (count, is_nested)): (Address, (u32, bool))| {
         let key = keccak256(contract);
-        let bound = |aspect, value| Bound { aspect, contract, function: None, key, subject: key, value };
+        let bound = |aspect, value| Bound::alone(contract, aspect, key, value);
         [bound(Aspect::Entries, U256::from(count)), bound(Aspect::Nested, U256::from(u8::from(is_nested)))]
     };
     counts.into_iter().flat_map(bound).collect()

@@ -6,6 +6,7 @@
 
 use super::Bound;
 use crate::entry::{Entries, Entry};
+use crate::valuation::asset_key;
 use alloy_primitives::U256;
 use cordon_model::baseline::{Aspect, Baseline};
 use cordon_model::units::Asset;
@@ -30,23 +31,14 @@ fn of_call(entries: &Entries<'_>, entry: &Entry<'_>) -> Vec<Bound> {
         let sum = side.entry(moved.asset).or_default();
         *sum = sum.saturating_add(moved.amount_raw);
     }
-    let bound = |aspect, part: &[u8], value| Bound {
-        aspect,
-        contract: entry.contract(),
-        function: entry.function(),
-        key: entry.key_with(part),
-        subject: entry.key(),
-        value,
-    };
-    let asset_key = |asset: Asset| match asset {
-        Asset::Native => vec![0; 20],
-        Asset::Token(token) => token.to_vec(),
-    };
+    let bound = |aspect, part: &[u8], value| Bound::of_part(entry, aspect, part, value);
     let has_sent = !entry.frame.value_wei.is_zero();
     let for_nothing = !out.is_empty() && come_in.is_empty() && !has_sent;
     let mut bounds = vec![bound(Aspect::PaidForNothing, b"nothing", U256::from(u8::from(for_nothing)))];
-    bounds.extend(out.iter().map(|(asset, sum)| bound(Aspect::PaidOut, &asset_key(*asset), *sum)));
-    bounds.extend(come_in.iter().map(|(asset, sum)| bound(Aspect::TakenIn, &asset_key(*asset), *sum)));
+    bounds.extend(out.iter().map(|(asset, sum)| bound(Aspect::PaidOut, asset_key(*asset).as_slice(), *sum)));
+    bounds.extend(
+        come_in.iter().map(|(asset, sum)| bound(Aspect::TakenIn, asset_key(*asset).as_slice(), *sum)),
+    );
     bounds
 }
 

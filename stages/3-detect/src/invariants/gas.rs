@@ -3,7 +3,7 @@
 //! In: the entries of a transaction. Out: a bound for each function. Records that do not tell gas give none.
 
 use super::Bound;
-use crate::entry::Entries;
+use crate::entry::{Entries, Entry};
 use alloy_primitives::U256;
 use cordon_model::baseline::{Aspect, Baseline};
 
@@ -13,13 +13,6 @@ const STEP: u64 = 50_000;
 
 pub(super) fn bounds(entries: &Entries<'_>, _: &Baseline) -> Vec<Bound> {
     let known = entries.calls.iter().filter(|entry| entry.frame.gas_used > 0);
-    let bound = known.map(|entry| Bound {
-        aspect: Aspect::Gas,
-        contract: entry.contract(),
-        function: entry.function(),
-        key: entry.key(),
-        subject: entry.key(),
-        value: U256::from(entry.frame.gas_used.div_ceil(STEP).saturating_mul(STEP)),
-    });
-    bound.collect()
+    let steps = |entry: &Entry<'_>| U256::from(entry.frame.gas_used.div_ceil(STEP).saturating_mul(STEP));
+    known.map(|entry| Bound::of_part(entry, Aspect::Gas, &[], steps(entry))).collect()
 }

@@ -22,7 +22,7 @@ pub(super) fn bounds(entries: &Entries<'_>, baseline: &Baseline) -> Vec<Bound> {
         let key = key(contract);
         let earlier = baseline.tallies().sum_in(key, block, sender);
         let value = earlier.saturating_add(U256::from(count));
-        Bound { aspect: Aspect::BlockEntries, contract, function: None, key, subject: key, value }
+        Bound::alone(contract, Aspect::BlockEntries, key, value)
     };
     counts(entries).into_iter().map(bound).collect()
 }

@@ -36,7 +36,7 @@ fn of_call(entries: &Entries<'_>, entry: &Entry<'_>, baseline: &Baseline) -> Opt
     let part = |difference: U256| {
         difference.saturating_mul(U256::from(BPS)).checked_div(highest).unwrap_or_default()
     };
-    let bound = |aspect, value| Bound { aspect, contract, function: None, key, subject: key, value };
+    let bound = |aspect, value| Bound::alone(contract, aspect, key, value);
     Some([
         bound(Aspect::SharePrice, price),
         bound(Aspect::SharePriceFall, part(highest.saturating_sub(price))),

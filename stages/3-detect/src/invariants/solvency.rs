@@ -14,13 +14,7 @@ use cordon_model::baseline::{Aspect, Baseline};
 pub(super) fn bounds(entries: &Entries<'_>, _: &Baseline) -> Vec<Bound> {
     let loss = booked_loss(entries.protocol, entries.execution);
     let key = keccak256(b"books");
-    let bound = loss.map(|(contract, share)| Bound {
-        aspect: Aspect::BookLoss,
-        contract,
-        function: None,
-        key,
-        subject: key,
-        value: U256::from(share.0),
-    });
+    let bound =
+        loss.map(|(contract, share)| Bound::alone(contract, Aspect::BookLoss, key, U256::from(share.0)));
     bound.into_iter().collect()
 }

@@ -31,7 +31,7 @@ pub(super) fn bounds(entries: &Entries<'_>, _: &Baseline) -> Vec<Bound> {
         let (aspect, value) = (Aspect::SupplyGrowth, U256::from(growth));
         let key = keccak256([token.as_slice(), b"supply"].concat());
         let is_known = before >= U256::from(SUPPLY_MIN);
-        is_known.then_some(Bound { aspect, contract: token, function: None, key, subject: key, value })
+        is_known.then(|| Bound::alone(token, aspect, key, value))
     };
     tokens(entries).into_iter().filter_map(bound).collect()
 }

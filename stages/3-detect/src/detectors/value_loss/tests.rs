@@ -196,7 +196,7 @@ fn an_unread_account_makes_the_finding_uncertain_and_says_so() {
     let line = World::protocol().account_views[1];
     assert_eq!(line.side, AccountSide::Debt);
     execution.views.retain(|reading| reading.call != line.call(CHILD));
-    assert_eq!(set.inspect(&execution)[0].score, Score(SCORE_UNREAD_MAX));
+    assert_eq!(set.inspect(&execution)[0].score, SCORE_UNREAD_MAX);
     let gaps = set.gaps(&execution);
     assert!(gaps.iter().any(|gap| gap.what.contains("1 accounts could not be read")), "{gaps:?}");
 }
@@ -230,7 +230,7 @@ fn an_absolute_threshold_works_where_holdings_cannot_be_read() {
     let detector = config.build().unwrap();
     let judge = |dollars: U256| detector.inspect(&World::protocol(), &taken(dollars).finish(&[]));
     assert!(judge(wad(2_500)).is_empty());
-    assert_eq!(judge(wad(2_501))[0].score, Score(SCORE_UNREAD_MAX), "account lines were not read either");
+    assert_eq!(judge(wad(2_501))[0].score, SCORE_UNREAD_MAX, "account lines were not read either");
 }
 
 #[test]
