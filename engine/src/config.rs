@@ -231,6 +231,9 @@ impl Resolver<'_> {
         }
         if self.read_rules(&mut detectors) {
             self.check_detectors(&detectors);
+            if self.problems.len() == before {
+                self.check_bridges(&detectors, &protocols);
+            }
         }
         self.check_channels(&raw.channel);
         self.check_policy(&raw.policy);

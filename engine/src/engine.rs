@@ -110,7 +110,7 @@ impl Engine {
         let journal = Journal::open(Arc::clone(&log), chain_id, &channels, observer).await?;
         let followed = &journal.chain().followed;
         let detectors = crate::members::assemble(&config.detectors, &config.protocols, followed)?;
-        let cursor = log.cursor(chain_id).await?.unwrap_or(Cursor { chain_id, recent: Vec::new() });
+        let cursor = log.cursor(chain_id).await?.unwrap_or_else(|| Cursor::new(chain_id));
         let senders = senders(config, &provider, &log)?;
         let stamp = match cursor.head() {
             Some(head) => stamp_at(&provider, head.number).await?,
@@ -268,16 +268,19 @@ impl Engine {
         let executions: Vec<_> = replayed.executions.into_iter().filter(|e| detectors.concerns(e)).collect();
         let own = self.own_transactions().await?;
         let rehearsed = self.rehearse(&detectors, &block, &executions).await?;
+        let mut heard = self.hear(&detectors, &block, &executions).await?;
         let (mut pupil, accepted) = self.pupil(&detectors, (block.block_ref(), block.timestamp_s));
         let mut found = Vec::new();
         for (execution, rehearsed) in executions.iter().zip(rehearsed) {
             let judgement = detectors.judge(execution);
-            found.push(judgement.findings.into_iter().chain(rehearsed).collect());
+            let said = judgement.findings.into_iter().chain(rehearsed).chain(heard.of(&execution.tx));
+            found.push(said.collect());
             for gap in judgement.gaps {
                 tracing::warn!(detector = gap.detector, tx = %gap.tx.hash, what = %gap.what, "could not be judged");
             }
         }
-        let mut findings = Vec::new();
+        chain.extend(heard.event(&block));
+        let mut findings = heard.findings;
         for (execution, found) in executions.iter().zip(detectors.name_ordinary(&executions, found)) {
             // A write-off or a refill that people approved looks like a loss or a rate jump, and is none.
             if !own.contains(&execution.tx.hash) {
@@ -299,6 +302,7 @@ impl Engine {
             cursor.push(BlockRef { number, hash: block.parent_hash });
         }
         cursor.push(block.block_ref());
+        cursor.at_s = block.timestamp_s;
         self.journal.append(stamp, Entries { incidents, chain, cursor: Some(cursor.clone()) }).await?;
         self.noted
             .replayed(block.block_ref(), replayed.mismatches.first().map(|mismatch| mismatch.what.as_str()));

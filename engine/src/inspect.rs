@@ -90,7 +90,7 @@ async fn block(
     let mut config = json_rpc::Config::new(chain_id);
     config.start = StartAt::Block(number);
     let mut source = JsonRpc::from_provider(provider, config);
-    let empty = Cursor { chain_id, recent: Vec::new() };
+    let empty = Cursor::new(chain_id);
     match source.advance(&empty).await? {
         Advance::Update(ChainUpdate::Applied(block)) => Ok(*block),
         Advance::Update(ChainUpdate::Reverted(_) | ChainUpdate::Pending(_))

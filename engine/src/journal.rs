@@ -10,6 +10,7 @@ use cordon_model::log::{
     Actor, Append, Batch, Body, ChainEvent, Cursor, EventLog, FORMAT_VERSION, LogError, Record, Stored,
     StreamId,
 };
+use cordon_model::message::Messages;
 use cordon_model::notice::{Notice, OutboxEvent};
 use cordon_model::units::{ChainId, IncidentId};
 use std::collections::BTreeMap;
@@ -119,6 +120,9 @@ pub struct Journal {
     chain: ChainState,
     /// Records of the chain's own stream.
     chain_records: u64,
+    /// What the chain's own log says of messages, and what those of other chains say, with the records read of each.
+    messages: Messages,
+    others: BTreeMap<ChainId, (u64, Messages)>,
     outboxes: Vec<StreamId>,
     observer: Observer,
     /// How much of the whole log has been read.
@@ -163,15 +167,27 @@ impl Journal {
             }
         }
         let outboxes = channels.iter().map(|channel| StreamId::outbox(channel)).collect();
-        let (mut chain, mut chain_records) = (ChainState::default(), 0);
+        let (mut chain, mut messages, mut chain_records) = (ChainState::default(), Messages::default(), 0);
         for stored in log.read(StreamId::chain(chain_id)).await? {
             chain_records = stored.version;
             if let Body::Chain(event) = &stored.record.body {
                 chain.apply(event);
+                messages.apply(event);
             }
         }
-        let position = position.unwrap_or(0);
-        Ok(Self { log, chain_id, incidents, chain, chain_records, outboxes, observer, position })
+        let (position, others) = (position.unwrap_or(0), BTreeMap::new());
+        Ok(Self {
+            log,
+            chain_id,
+            incidents,
+            chain,
+            chain_records,
+            messages,
+            others,
+            outboxes,
+            observer,
+            position,
+        })
     }
 
     /// The log itself.
@@ -184,6 +200,37 @@ impl Journal {
     #[must_use]
     pub fn chain(&self) -> &ChainState {
         &self.chain
+    }
+
+    /// What the log says of the chain's messages.
+    #[must_use]
+    pub fn messages(&self) -> &Messages {
+        &self.messages
+    }
+
+    /// What it says of another chain's, once that one is followed.
+    #[must_use]
+    pub fn messages_of(&self, chain_id: ChainId) -> Option<&Messages> {
+        self.others.get(&chain_id).map(|(_, messages)| messages)
+    }
+
+    /// Takes up another chain's messages from now on, with every [`Journal::refresh`].
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub async fn follow(&mut self, chain_id: ChainId) -> Result<(), JournalError> {
+        if self.others.contains_key(&chain_id) {
+            return Ok(());
+        }
+        let (mut records, mut messages) = (0, Messages::default());
+        for stored in self.log.read(StreamId::chain(chain_id)).await? {
+            records = stored.version;
+            if let Body::Chain(event) = &stored.record.body {
+                messages.apply(event);
+            }
+        }
+        self.others.insert(chain_id, (records, messages));
+        Ok(())
     }
 
     /// All incidents of the chain, ordered by id.
@@ -214,8 +261,17 @@ impl Journal {
         }
     }
 
-    /// Folds one stored record of a known incident; what this journal wrote itself is known already.
+    /// Folds one stored record of a known incident or of another chain; what this journal wrote itself is known already.
     fn take(&mut self, stored: &Stored) -> Result<bool, JournalError> {
+        if let Body::Chain(event) = &stored.record.body {
+            let of_stream = |(chain, _): &(&ChainId, _)| StreamId::chain(**chain) == stored.stream;
+            if let Some((_, (records, messages))) = self.others.iter_mut().find(of_stream)
+                && stored.version == records.saturating_add(1)
+            {
+                *records = stored.version;
+                messages.apply(event);
+            }
+        }
         let Body::Incident(event) = &stored.record.body else { return Ok(false) };
         let of_stream = |tracked: &&mut Tracked| StreamId::incident(tracked.incident.id) == stored.stream;
         let Some(tracked) = self.incidents.values_mut().find(of_stream) else { return Ok(false) };
@@ -284,8 +340,13 @@ impl Journal {
         let chain: Vec<Record> =
             entries.chain.into_iter().map(|event| engine_record(stamp, Body::Chain(event))).collect();
         let added = u64::try_from(chain.len()).unwrap_or(u64::MAX);
-        self.commit(batch, outbox, chain).await?;
+        self.commit(batch, &outbox, &chain).await?;
         self.incidents.extend(changed);
+        for record in &chain {
+            if let Body::Chain(event) = &record.body {
+                self.messages.apply(event);
+            }
+        }
         (self.chain, self.chain_records) = (after, self.chain_records.saturating_add(added));
         for (incident, record) in &told {
             (self.observer)(News::Incident(incident, record));
@@ -298,21 +359,16 @@ impl Journal {
 
     /// Commits, reading the versions of the shared streams afresh on every try: the delivery of notices appends to
     /// the outboxes at its own pace.
-    async fn commit(
-        &self,
-        batch: Batch,
-        outbox: Vec<Record>,
-        chain: Vec<Record>,
-    ) -> Result<(), JournalError> {
+    async fn commit(&self, batch: Batch, outbox: &[Record], chain: &[Record]) -> Result<(), JournalError> {
         let mut tries = 0;
         loop {
             let mut attempt = batch.clone();
             let outboxes = if outbox.is_empty() { &[] } else { self.outboxes.as_slice() };
             for stream in outboxes {
-                attempt.appends.push(self.shared(stream.clone(), &outbox).await?);
+                attempt.appends.push(self.shared(stream.clone(), outbox).await?);
             }
             if !chain.is_empty() {
-                attempt.appends.push(self.shared(StreamId::chain(self.chain_id), &chain).await?);
+                attempt.appends.push(self.shared(StreamId::chain(self.chain_id), chain).await?);
             }
             tries += 1;
             match self.log.commit(attempt).await {

@@ -21,6 +21,7 @@ pub mod inspect;
 mod journal;
 mod lanes;
 mod members;
+mod messages;
 mod network;
 mod node;
 mod options;

@@ -79,7 +79,7 @@ pub async fn verify_fix(configs: &[Config], request: &FixRequest) -> Result<Reme
         let blocks = first.saturating_sub(HONEST_BLOCKS)..=last;
         remember(&keyless, &mut engine, provider, blocks).await?;
     }
-    let newest = Cursor { chain_id: config.chain.id, recent: Vec::new() };
+    let newest = Cursor::new(config.chain.id);
     if let Advance::Update(ChainUpdate::Applied(head)) = source.advance(&newest).await? {
         engine.stand_at(Arc::new(*head));
     }

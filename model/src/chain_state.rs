@@ -64,7 +64,8 @@ impl ChainState {
     pub fn apply(&mut self, event: &ChainEvent) {
         match event {
             ChainEvent::Reverted { block } => self.revert(*block),
-            ChainEvent::ReplayMismatch { .. } | ChainEvent::Halted { .. } => {}
+            // Messages are a fold of their own, since other chains read it too.
+            ChainEvent::ReplayMismatch { .. } | ChainEvent::Halted { .. } | ChainEvent::Messages { .. } => {}
             ChainEvent::Finality { safe, finalized } => (self.safe, self.finalized) = (*safe, *finalized),
             ChainEvent::AlarmRaised { alarm } => {
                 let key = (alarm.signal.kind(), alarm.signal.subject());

@@ -16,6 +16,7 @@ pub mod finding;
 pub mod incident;
 pub mod lane;
 pub mod log;
+pub mod message;
 pub mod network;
 pub mod notice;
 pub mod plan;

@@ -6,6 +6,7 @@
 use crate::baseline::Measure;
 use crate::incident::IncidentEvent;
 use crate::lane::LaneEvent;
+use crate::message::MessageNews;
 use crate::network::{NetworkAlarm, SignalKind};
 use crate::notice::OutboxEvent;
 use crate::tally::Tally;
@@ -208,6 +209,13 @@ pub enum ChainEvent {
         /// What is counted.
         tallies: Vec<Tally>,
     },
+    /// What a block has to do with messages between chains.
+    Messages {
+        /// Block.
+        block: BlockRef,
+        /// In the order in which it happened.
+        news: Vec<MessageNews>,
+    },
     /// From the next judged block on the operator's rules are these.
     RulesTaken {
         /// Their files, in the order of the configuration.
@@ -250,9 +258,18 @@ pub struct Cursor {
     pub chain_id: ChainId,
     /// The newest judged blocks, oldest first, at most [`CURSOR_DEPTH_MAX`].
     pub recent: Vec<BlockRef>,
+    /// Timestamp of the newest block that was judged last, Unix seconds; zero where it is not known.
+    #[serde(default)]
+    pub at_s: u64,
 }
 
 impl Cursor {
+    /// Of a chain of which nothing was judged.
+    #[must_use]
+    pub fn new(chain_id: ChainId) -> Self {
+        Self { chain_id, recent: Vec::new(), at_s: 0 }
+    }
+
     /// The newest judged block.
     #[must_use]
     pub fn head(&self) -> Option<BlockRef> {
@@ -271,6 +288,8 @@ impl Cursor {
         let matches = self.recent.last() == Some(&block);
         if matches {
             self.recent.pop();
+            // What comes in its place is older than the block that left, or as old.
+            self.at_s = 0;
         }
         matches
     }

@@ -136,7 +136,7 @@ pub async fn cold_reads(
         ..json_rpc::Config::new(chain_id)
     };
     let mut source = JsonRpc::from_provider(provider.clone(), config);
-    let (mut cursor, mut blocks) = (Cursor { chain_id, recent: Vec::new() }, Vec::new());
+    let (mut cursor, mut blocks) = (Cursor::new(chain_id), Vec::new());
     while let Advance::Update(ChainUpdate::Applied(block)) = source.advance(&cursor).await? {
         cursor.push(block.block_ref());
         blocks.push(Arc::new(*block));

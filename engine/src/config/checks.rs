@@ -41,6 +41,40 @@ impl Resolver<'_> {
         self.unique(types, "a type that no other [[detector]] has");
     }
 
+    /// Bridges: whoever pays out and whoever sends must be watched, or it is never asked whether a message was sent.
+    pub(super) fn check_bridges(
+        &mut self,
+        detectors: &[cordon_detect::DetectorConfig],
+        protocols: &[Protocol],
+    ) {
+        let protects = |chain: Option<u64>, contract| {
+            let on_chain = |protocol: &&Protocol| chain.is_none_or(|chain| protocol.chain_id.0 == chain);
+            protocols.iter().filter(on_chain).any(|protocol| protocol.protects(contract))
+        };
+        for (index, detector) in detectors.iter().enumerate() {
+            let cordon_detect::DetectorConfig::UnbackedMint(config) = detector else { continue };
+            let key = |place: usize| format!("detector[{index}].bridge[{place}]");
+            let custodies = config.bridge.iter().enumerate();
+            let custodies =
+                custodies.map(|(place, bridge)| (format!("{}.custody", key(place)), bridge.custody));
+            self.unique(custodies, "a custody that no other bridge has");
+            for (place, bridge) in config.bridge.iter().enumerate() {
+                if !protects(None, bridge.custody) {
+                    let expected = "a contract that a [[protocol]] protects";
+                    self.problem::<()>(&format!("{}.custody", key(place)), bridge.custody, expected);
+                }
+                for (at, source) in bridge.source.iter().enumerate() {
+                    if !protects(Some(source.chain), source.contract) {
+                        let expected =
+                            format!("a contract that a [[protocol]] on chain {} protects", source.chain);
+                        let key = format!("{}.source[{at}].contract", key(place));
+                        self.problem::<()>(&key, source.contract, expected);
+                    }
+                }
+            }
+        }
+    }
+
     /// Channels.
     pub(super) fn check_channels(&mut self, channels: &[cordon_notify::ChannelConfig]) {
         for (index, channel) in channels.iter().enumerate() {

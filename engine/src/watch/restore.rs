@@ -57,7 +57,7 @@ pub(crate) async fn remember(
 ) -> Result<Option<Arc<Block>>, EngineError> {
     let first = (*blocks.start()).max(1);
     let mut source = JsonRpc::from_provider(provider, source_config(config, StartAt::Block(first)));
-    let mut cursor = Cursor { chain_id: config.chain.id, recent: Vec::new() };
+    let mut cursor = Cursor::new(config.chain.id);
     let mut newest: Option<Arc<Block>> = None;
     let mut failures = 0;
     while cursor.head().is_none_or(|at| at.number < *blocks.end()) {

@@ -4,6 +4,8 @@
 //! must hold afterwards is in one place, `watchtower::Tower::assert_contained_once`.
 
 #[cfg(test)]
+mod bridged;
+#[cfg(test)]
 mod certainty;
 #[cfg(test)]
 mod chain_edits;

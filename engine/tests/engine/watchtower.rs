@@ -278,7 +278,7 @@ impl Watch {
         let from = findings.min()?.saturating_sub(16).max(head.number.saturating_sub(64));
         let from = from.max(tower.config.chain.start_block.unwrap());
         let mut source = JsonRpc::from_provider(self.provider.clone(), tower.source_config(from));
-        let mut cursor = Cursor { chain_id: tower.chain_id(), recent: Vec::new() };
+        let mut cursor = Cursor::new(tower.chain_id());
         let mut newest = None;
         while cursor.head().is_none_or(|at| at.number < head.number) {
             let Ok(Advance::Update(ChainUpdate::Applied(block))) = source.advance(&cursor).await else {

@@ -224,7 +224,7 @@ fn block(number: u64) -> BlockRef {
 }
 
 fn cursor(chain_id: ChainId, number: u64) -> Cursor {
-    Cursor { chain_id, recent: vec![block(number.saturating_sub(1)), block(number)] }
+    Cursor { chain_id, recent: vec![block(number.saturating_sub(1)), block(number)], at_s: number }
 }
 
 fn number(stored: &Stored) -> u64 {

@@ -170,7 +170,7 @@ fn batch(written: u64) -> Batch {
         }],
     };
     let appends = bodies.into_iter().zip(0..).map(append).collect();
-    Batch { appends, cursor: Some(Cursor { chain_id: CHAIN, recent: vec![block] }) }
+    Batch { appends, cursor: Some(Cursor { chain_id: CHAIN, recent: vec![block], at_s: 0 }) }
 }
 
 fn block(number: u64) -> BlockRef {

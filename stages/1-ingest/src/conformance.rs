@@ -199,7 +199,7 @@ impl Inner {
 }
 
 pub(crate) fn empty_cursor() -> Cursor {
-    Cursor { chain_id: CHAIN, recent: Vec::new() }
+    Cursor::new(CHAIN)
 }
 
 /// What a source gave before it came to rest.

@@ -107,7 +107,7 @@ mod tests {
     }
 
     fn cursor(recent: &[BlockRef]) -> Cursor {
-        Cursor { chain_id: ChainId(1), recent: recent.to_vec() }
+        Cursor { chain_id: ChainId(1), recent: recent.to_vec(), at_s: 0 }
     }
 
     fn view(sight: Sight) -> View {

@@ -109,7 +109,7 @@ async fn follow_over(anvil: &Anvil, schemes: &[&str]) {
     let endpoints: Vec<_> = schemes.iter().map(|scheme| anvil.endpoint(scheme)).collect();
     let config = Config { start: StartAt::Head, ..Config::new(CHAIN) };
     let mut connected = connect_all(&endpoints, &config).await.unwrap();
-    let mut cursor = Cursor { chain_id: CHAIN, recent: Vec::new() };
+    let mut cursor = Cursor::new(CHAIN);
     let begun = next_block(&mut connected, &mut cursor).await;
     let feed = connected.source.pending();
     let pushes = schemes.iter().any(|scheme| *scheme != "http");
@@ -166,7 +166,7 @@ async fn anvil_is_caught_up_with() {
     let endpoints = [anvil.endpoint("http"), anvil.endpoint("ipc")];
     let mut connected = connect_all(&endpoints, &config).await.unwrap();
     call(&connected, "anvil_mine", json!(["0x46"])).await;
-    let mut cursor = Cursor { chain_id: CHAIN, recent: Vec::new() };
+    let mut cursor = Cursor::new(CHAIN);
     for number in 1..=60 {
         assert_eq!(next_block(&mut connected, &mut cursor).await.number, number);
     }

@@ -4,11 +4,13 @@
 //! could not judge. Must never: keep state between executions, since the order in which they are judged again after a
 //! restart or a reorganisation is not the order in which they were judged first.
 
+use crate::messages::Heard;
 use crate::rehearsal::{Rehearsal, Rehearsed};
 use alloy_primitives::Address;
 use cordon_model::baseline::{Baseline, First, Measure};
 use cordon_model::execution::{Execution, Frame, FrameKind, ViewCall};
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
+use cordon_model::message::SourceId;
 use cordon_model::protocol::{Price, Protocol};
 use cordon_model::tally::Tally;
 use cordon_model::units::{Asset, ProtocolId, TxRef};
@@ -66,6 +68,18 @@ pub trait Detector: Send + Sync + Debug {
     fn rehearsed(&self, protocol: &Protocol, execution: &Execution, rehearsed: &[Rehearsed]) -> Vec<Finding> {
         let _ = (protocol, execution, rehearsed);
         Vec::new()
+    }
+
+    /// Which messages to other chains it wants to be remembered of the protocol's contracts.
+    fn listens(&self, protocol: &Protocol) -> Vec<SourceId> {
+        let _ = protocol;
+        Vec::new()
+    }
+
+    /// What the transaction sends to other chains, and what it pays out for what they sent.
+    fn messages(&self, protocol: &Protocol, execution: &Execution) -> Heard {
+        let _ = (protocol, execution);
+        Heard::default()
     }
 
     /// Findings and gaps at once. A detector that finds out in one pass what is wrong and what it could not judge does that here, and

@@ -15,6 +15,7 @@ pub mod detectors;
 mod entry;
 pub mod invariants;
 pub mod members;
+pub mod messages;
 pub mod network;
 mod ordinary;
 mod parties;

@@ -28,6 +28,7 @@ mod values;
 mod window;
 
 pub use abi::AbiFile;
+pub(crate) use decoded::bounded;
 pub use fault::RuleError;
 pub use file::{RULE_FILE_BYTES_MAX, RuleSet};
 

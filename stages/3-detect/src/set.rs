@@ -7,6 +7,7 @@
 use crate::detector::{Comparison, Detector, Gap, Opinion};
 use crate::detectors::value_loss::loss_views;
 use crate::detectors::{ConfigError, DetectorConfig};
+use crate::messages::Heard;
 use crate::ordinary::{explained, sandwich};
 use crate::rehearsal::{Planned, Rehearsed};
 use alloy_primitives::Address;
@@ -14,6 +15,7 @@ use alloy_primitives::map::{AddressMap, AddressSet};
 use cordon_model::baseline::{Baseline, Baselines};
 use cordon_model::execution::{Execution, ViewCall};
 use cordon_model::finding::Finding;
+use cordon_model::message::SourceId;
 use cordon_model::protocol::{Price, Protocol};
 use cordon_model::units::ProtocolId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -203,6 +205,28 @@ impl DetectorSet {
             }
         }
         findings
+    }
+
+    /// Whose messages to other chains the detectors want to be remembered, in order.
+    #[must_use]
+    pub fn listens(&self) -> Vec<SourceId> {
+        let pairs = self
+            .protocols
+            .iter()
+            .flat_map(|protocol| self.detectors.iter().flat_map(move |detector| detector.listens(protocol)));
+        pairs.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// What a transaction sends to other chains, and what it pays out for what they sent.
+    #[must_use]
+    pub fn messages(&self, execution: &Execution) -> Heard {
+        let mut heard = Heard::default();
+        for protocol in self.concerned(execution) {
+            for detector in &self.detectors {
+                heard.take(detector.messages(protocol, execution));
+            }
+        }
+        heard
     }
 
     /// What all detectors say about a transaction that succeeded, for a protocol that is not in the set.

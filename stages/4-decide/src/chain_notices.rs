@@ -84,6 +84,7 @@ pub fn chain_notices(
         | ChainEvent::Learned { .. }
         | ChainEvent::Tallied { .. }
         | ChainEvent::RulesTaken { .. }
+        | ChainEvent::Messages { .. }
         | ChainEvent::Withheld { .. }
         | ChainEvent::Accepted { .. } => Vec::new(),
     }

@@ -108,6 +108,9 @@ fn chain_event(event: &ChainEvent, labels: &Labels) -> String {
             plain(&protocol.0),
             block.number
         ),
+        ChainEvent::Messages { block, news } => {
+            format!("noted {} facts about messages between chains in block {}", news.len(), block.number)
+        }
         ChainEvent::RulesTaken { files } => {
             let file = |file: &RuleFile| format!("{} ({})", plain(&file.name), file.text_hash);
             let files: Vec<String> = files.iter().map(file).collect();

@@ -52,6 +52,10 @@ pub enum MessageFault {
     Twice,
     /// It is zero, which is what was never written reads as.
     Zero,
+    /// No chain that could have sent it did.
+    Unsent,
+    /// It was sent, and about less than was paid.
+    More,
 }
 
 impl fmt::Display for Unbacked {
@@ -73,6 +77,8 @@ impl fmt::Display for Unbacked {
                     MessageFault::Missing => "without a message",
                     MessageFault::Twice => "twice for one message",
                     MessageFault::Zero => "for a message of zero",
+                    MessageFault::Unsent => "for a message that was never sent",
+                    MessageFault::More => "more than was sent in the message",
                 })?;
                 message.map_or(Ok(()), |message| write!(f, " ({message})"))
             }

@@ -11,15 +11,17 @@
 //! | the same from `issue_strong_bps` on | 700 | most of what there was, once more |
 //! | more issued than a custody holds for it, by more than before | 900; 700 in native coin | what the operator says must never be |
 //! | paid out without the message of a release | 800 | the same |
-//! | paid out for a message used twice in the transaction | 800 | one message, one payment |
+//! | paid out for a message used twice, in one transaction or in two | 800 | one message, one payment |
+//! | paid out for a message that no source sent, or more than it says | 800 | looked up in what the other chains' logs say |
 //! | paid out for a message of zero | 900 | what was never written reads as zero |
 //!
 //! Source: Cover (December 2020: 40 quintillion minted), PAID (March 2021: a tenth of the supply, with a stolen key),
 //! Qubit (January 2022: a deposit of the zero address), Meter (February 2022), Nomad (August 2022: an unproven message has
 //! the root zero, which was accepted), BNB Bridge (October 2022), pGALA (November 2022) and Ankr (December 2022: six
-//! quadrillion aBNBc with a stolen key). Limits: whether the deposit on the other chain was made is not to be seen in
-//! one transaction of one chain; a mint to somebody who is not on the sender's side; without prices, a payment of dust; a
-//! share that is issued in small parts over many transactions.
+//! quadrillion aBNBc with a stolen key). Limits: a message that the source did send without a deposit (Qubit, Meter: that is to be seen on the source's chain alone);
+//! whether a message was sent is asked where both chains are watched by one process, after the source was judged up to the time of
+//! the payment, and not of pending transactions; a mint to somebody who is not on the sender's side; without prices, a payment of
+//! dust; a share that is issued in small parts over many transactions.
 //!
 //! Measured (`cordon backtest`): of 27,028 ordinary transactions one has a weak finding, a claim of 6.6 % of a token that was
 //! days old. None of the attacks at hand issues a token to the sender's side in a record that has logs.
@@ -30,6 +32,7 @@ mod issue;
 
 use crate::detector::{Detector, Opinion, Statement};
 use crate::detectors::ConfigError;
+use crate::messages;
 use crate::parties::SendersSide;
 use crate::valuation::Readings;
 use alloy_primitives::Address;
@@ -38,6 +41,7 @@ use bridge::Gate;
 use cordon_model::execution::{Execution, ViewCall};
 use cordon_model::finding::sign::{Sign, Unbacked};
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
+use cordon_model::message::SourceId;
 use cordon_model::protocol::Protocol;
 use cordon_model::units::{Bps, parse_wad};
 use issue::Shares;
@@ -92,11 +96,52 @@ pub struct BridgeConfig {
     /// Who pays out; a token, where messages have it issued.
     pub custody: Address,
     /// Event that it, or another contract of the protocol, logs for each release, such as
-    /// `Released(bytes32,address,uint256)`.
+    /// `Released(bytes32 indexed id, address to, uint256 amount)`.
     pub release_event: String,
-    /// Which topic of the event is the message's id, 1 to 3; without it ids are not compared.
+    /// Names of the event's values that together say which message it is. Without them messages are not compared.
     #[serde(default)]
-    pub id_topic: Option<u8>,
+    pub id: Vec<String>,
+    /// Name of the value that says how much is paid, where the sources say it in the same unit. More than was sent is a
+    /// finding then.
+    #[serde(default)]
+    pub amount: Option<String>,
+    /// Longest that a message takes, in hours. What is paid sooner after a source is first watched may have been sent before,
+    /// and is not judged. Default 168: the seven days for which optimistic rollups hold withdrawals back.
+    #[serde(default = "week")]
+    pub travels_max_hours: u64,
+    /// By how much the clocks of the chains may differ, in seconds: how long after a payment a source must have been judged
+    /// before its silence counts. Default 24, two slots of Ethereum.
+    #[serde(default = "two_slots")]
+    pub clocks_s: u64,
+    /// Who may have sent the messages. Each is watched on its chain by the same process; without any, it is not asked whether
+    /// messages were sent.
+    #[serde(default)]
+    pub source: Vec<SourceConfig>,
+}
+
+fn week() -> u64 {
+    168
+}
+
+fn two_slots() -> u64 {
+    24
+}
+
+/// A contract on another chain that sends messages. It must be protected there.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceConfig {
+    /// Its chain's id.
+    pub chain: u64,
+    /// The contract.
+    pub contract: Address,
+    /// Event that it logs for each message, such as `Sent(bytes32 indexed id, address to, uint256 amount)`.
+    pub event: String,
+    /// Names of the event's values that together say which message it is, in the order of the bridge's.
+    pub id: Vec<String>,
+    /// Name of the value that says how much is sent.
+    #[serde(default)]
+    pub amount: Option<String>,
 }
 
 impl Default for UnbackedMintConfig {
@@ -176,6 +221,18 @@ impl Detector for UnbackedMint {
 
     fn gaps(&self, protocol: &Protocol, execution: &Execution) -> Vec<String> {
         self.judge(protocol, execution).gaps
+    }
+
+    fn listens(&self, protocol: &Protocol) -> Vec<SourceId> {
+        self.gates.iter().flat_map(|gate| gate.listens(protocol)).collect()
+    }
+
+    fn messages(&self, protocol: &Protocol, execution: &Execution) -> messages::Heard {
+        let mut heard = messages::Heard::default();
+        for gate in &self.gates {
+            heard.take(gate.messages(self.name(), protocol, execution));
+        }
+        heard
     }
 
     fn judge(&self, protocol: &Protocol, execution: &Execution) -> Opinion {

@@ -263,7 +263,7 @@ fn next(at: &mut usize, kind: &Kind) -> Place {
 }
 
 /// Refuses what would take the parser of signatures deep.
-fn bounded(signature: &str) -> Result<(), String> {
+pub(crate) fn bounded(signature: &str) -> Result<(), String> {
     let (mut depth, mut deepest) = (0usize, 0usize);
     for letter in signature.chars() {
         match letter {

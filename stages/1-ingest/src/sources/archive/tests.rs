@@ -162,7 +162,7 @@ async fn a_chain_is_followed_over_gaps_and_resumed() {
     cursor.recent.truncate(2);
     assert_eq!(follow(&mut archive, &mut cursor).await.unwrap().applied, [7, 8]);
     archive.wait().await.unwrap();
-    let mut other = Cursor { chain_id: ChainId(1), recent: Vec::new() };
+    let mut other = Cursor::new(ChainId(1));
     assert_eq!(follow(&mut archive, &mut other).await.unwrap(), Followed::default());
 }
 

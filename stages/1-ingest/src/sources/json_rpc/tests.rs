@@ -113,7 +113,7 @@ async fn another_chain_is_refused_without_showing_the_key() {
     let url = format!("{}/v3/0123456789abcdef?token=tok99", server.uri().replace("://", "://ann:s3cret@"));
     let error = JsonRpc::connect(&url, Config::new(ChainId(1))).await.unwrap_err();
     assert_eq!(error.to_string(), format!("node {} serves chain 31337, expected chain 1", server.uri()));
-    let other = Cursor { chain_id: ChainId(1), recent: Vec::new() };
+    let other = Cursor::new(ChainId(1));
     let error = source(&server, StartAt::Head).await.advance(&other).await.unwrap_err();
     assert_eq!(error.to_string(), "the cursor is of chain 1, this source follows chain 31337");
 }

@@ -6,7 +6,7 @@ use crate::testing::*;
 use alloy_primitives::{Bytes, I256, U256};
 use cordon_model::execution::{Detail, StorageChange};
 use cordon_model::finding::sign::MessageFault;
-use cordon_model::units::Asset;
+use cordon_model::units::{Asset, ChainId};
 
 fn set_of(config: UnbackedMintConfig) -> DetectorSet {
     DetectorSet::new(vec![Box::new(config.build().unwrap())], vec![World::protocol()])
@@ -229,10 +229,20 @@ fn amounts_are_compared_in_the_smaller_unit_and_what_does_not_fit_is_a_gap() {
     assert!(!set.gaps(&execution).is_empty());
 }
 
-const RELEASED: &str = "Released(bytes32,address,uint256)";
+const RELEASED: &str = "Released(bytes32)";
+const NAMED: &str = "Released(bytes32 indexed id)";
+const SENT: &str = "Sent(bytes32)";
 
 fn bridged(custody: Address) -> UnbackedMintConfig {
-    let gate = BridgeConfig { custody, release_event: RELEASED.to_owned(), id_topic: Some(1) };
+    let gate = BridgeConfig {
+        custody,
+        release_event: NAMED.to_owned(),
+        id: vec!["id".to_owned()],
+        amount: None,
+        travels_max_hours: week(),
+        clocks_s: two_slots(),
+        source: Vec::new(),
+    };
     UnbackedMintConfig { bridge: vec![gate], ..UnbackedMintConfig::default() }
 }
 
@@ -290,6 +300,53 @@ fn a_strangers_event_is_no_message_and_without_logs_there_is_a_gap() {
     assert!(set.gaps(&execution).iter().any(|gap| gap.what.contains("no logs")));
 }
 
+/// A gate whose messages are sent by a contract of a chain.
+fn linked(chain_id: ChainId, custody: Address) -> UnbackedMintConfig {
+    let mut config = bridged(custody);
+    config.bridge[0].source = vec![SourceConfig {
+        chain: chain_id.0,
+        contract: COLLATERAL_VAULT,
+        event: "Sent(bytes32 indexed id)".to_owned(),
+        id: vec!["id".to_owned()],
+        amount: None,
+    }];
+    config
+}
+
+#[test]
+fn what_is_paid_for_is_claimed_of_the_other_chains_and_what_is_sent_is_told() {
+    let heard = |chain_id, script: Script| {
+        let set = set_of(linked(chain_id, LENDING_VAULT));
+        let execution = script.judged_by(&set);
+        (set.messages(&execution), set.listens())
+    };
+    let here = World::protocol().chain_id;
+    let (paid, listens) = heard(ChainId(10), released(&[ALICE, BOB]));
+    let [claim] = paid.claims.as_slice() else { panic!("{paid:?}") };
+    assert_eq!((claim.messages.len(), claim.sources.len(), listens.len()), (2, 1, 0));
+    assert_eq!(claim.messages[0].id, ALICE.into_word());
+    assert!(claim.finding.evidence.to_string().contains("was never sent"), "{}", claim.finding.evidence);
+
+    let mut script = World::new().script();
+    script.call(COLLATERAL_VAULT, 1, |script| script.log(SENT, &[ALICE], &[]));
+    script.call(BOB, 1, |script| script.log(SENT, &[BOB], &[]));
+    script.call(COLLATERAL_VAULT, 1, |script| script.log(SENT, &[], &[]));
+    let (sent, listens) = heard(here, script);
+    assert_eq!(sent.sent.len(), 1, "a stranger's event is no message");
+    assert_eq!((sent.sent[0].0, sent.sent[0].1.id), (listens[0], ALICE.into_word()));
+    assert_eq!(sent.gaps.len(), 1, "one of another shape");
+    let (paid, _) = heard(here, released(&[ALICE]));
+    assert_eq!(paid.claims[0].sources, [], "nothing is sent from a chain to itself");
+}
+
+#[test]
+fn a_release_that_moves_nothing_is_claimed_as_well() {
+    let set = set_of(linked(ChainId(10), LENDING_VAULT));
+    let mut script = World::new().script();
+    script.call(LENDING_VAULT, 1, |script| script.log(RELEASED, &[ALICE], &[]));
+    assert_eq!(set.messages(&script.judged_by(&set)).claims.len(), 1);
+}
+
 #[test]
 fn unusable_values_are_refused_by_key() {
     let error = |config: UnbackedMintConfig| config.build().unwrap_err().to_string();
@@ -308,17 +365,35 @@ fn unusable_values_are_refused_by_key() {
     );
     assert!(error(backed("coins")).starts_with("unbacked-mint.backing.asset = 'coins'"));
     let mut config = bridged(BOB);
-    config.bridge[0].release_event = "Released(bytes32 id)".to_owned();
-    assert!(error(config.clone()).contains("without spaces"));
-    (config.bridge[0].release_event, config.bridge[0].id_topic) = (RELEASED.to_owned(), Some(4));
-    assert!(error(config).ends_with("expected 1 to 3"));
+    config.bridge[0].release_event = "Released(".to_owned();
+    assert!(error(config).starts_with("unbacked-mint.bridge.release_event = 'Released('"));
+    let refused = |change: &dyn Fn(&mut BridgeConfig)| {
+        let mut config = linked(ChainId(10), BOB);
+        change(&mut config.bridge[0]);
+        error(config)
+    };
+    assert!(
+        refused(&|bridge| bridge.id = vec!["key".to_owned()]).starts_with("unbacked-mint.bridge.id = 'key'")
+    );
+    assert!(
+        refused(&|bridge| bridge.amount = Some("id".to_owned()))
+            .starts_with("unbacked-mint.bridge.amount = 'id'")
+    );
+    assert!(
+        refused(&|bridge| bridge.source[0].event = "?".to_owned())
+            .starts_with("unbacked-mint.bridge.source.event")
+    );
+    assert!(refused(&|bridge| bridge.source[0].id = Vec::new()).contains("as many names"));
+    let nameless = |bridge: &mut BridgeConfig| (bridge.id, bridge.source[0].id) = (Vec::new(), Vec::new());
+    assert!(refused(&nameless).starts_with("unbacked-mint.bridge.id = 'nothing'"));
 }
 
 #[test]
 fn the_tables_are_read_from_a_file() {
     let text = "[[detector]]\ntype = 'unbacked-mint'\n[[detector.backing]]\ntoken = '0x1111111111111111111111111111111111111111'\n\
         custody = '0x2222222222222222222222222222222222222222'\nasset = 'native'\n[[detector.bridge]]\n\
-        custody = '0x2222222222222222222222222222222222222222'\nrelease_event = 'Released(bytes32,address,uint256)'\nid_topic = 1\n";
+        custody = '0x2222222222222222222222222222222222222222'\nrelease_event = 'Released(bytes32 indexed id)'\nid = ['id']\n[[detector.bridge.source]]\n\
+        chain = 10\ncontract = '0x3333333333333333333333333333333333333333'\nevent = 'Sent(bytes32 indexed id)'\nid = ['id']\n";
     #[derive(Debug, Deserialize)]
     struct File {
         detector: Vec<crate::DetectorConfig>,

@@ -7,22 +7,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does: by a panic")]
 
+mod chain;
+
 use alloy_primitives::{Address, B256, Bytes, I256, Selector, U256};
 use cordon_model::allocation::{Allocation, Entitlement};
-use cordon_model::baseline::{Aspect, Measure};
 use cordon_model::execution::ViewCall;
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::incident::{IncidentEvent, Severity};
 use cordon_model::lane::{Intent, LaneEvent};
-use cordon_model::log::{Actor, Body, ChainEvent, EventLog, FollowReason, Record, RuleFile};
-use cordon_model::network::{AlarmLevel, NetworkAlarm, NetworkSignal, ProviderAnswer, SignalKind};
+use cordon_model::log::{Actor, Body, ChainEvent, EventLog, Record};
 use cordon_model::notice::{Audience, Notice, OutboxEvent};
 use cordon_model::plan::{
     Call, Certainty, Check, Expectation, Plan, Purpose, Receipt, Step, Undo, Verification,
 };
 use cordon_model::remedy::{HonestDifference, LayoutChange, Remedy, RemedyRule, Verdict};
 use cordon_model::simulation::{AttackTrial, Ground, HonestTrial, Simulation, TrialOutcome};
-use cordon_model::tally::Tally;
 use cordon_model::units::{
     Asset, AssetDelta, BlockRef, Bps, CapabilityId, ChainId, FindingId, IncidentId, NoticeId, PlanHash,
     ProtocolId, TxRef,
@@ -73,7 +72,7 @@ fn every_kind_of_record_has_a_sample() {
 }
 
 /// Number of names that [`kind`] can give.
-const KINDS: usize = 44;
+const KINDS: usize = 45;
 
 /// Names a record's kind. Without a wildcard on purpose: a new kind does not compile until it has a name here, and
 /// then the test above wants a sample of it.
@@ -130,73 +129,16 @@ fn kind(body: &Body) -> &'static str {
             ChainEvent::Accepted { .. } => "accepted",
             ChainEvent::Tallied { .. } => "tallied",
             ChainEvent::RulesTaken { .. } => "rules taken",
+            ChainEvent::Messages { .. } => "messages",
         },
     }
-}
-
-fn chain_events() -> Vec<ChainEvent> {
-    let what = "gas used 21000, header 21001".to_owned();
-    let mut events = vec![
-        ChainEvent::Reverted { block: block() },
-        ChainEvent::ReplayMismatch { block: block(), what: what.clone() },
-        ChainEvent::Finality { safe: Some(block()), finalized: None },
-        ChainEvent::AlarmCleared { kind: SignalKind::OracleStall, subject: Some(address(0xfe)) },
-        ChainEvent::Held { why: "nodes disagree at block 18000000".to_owned() },
-        ChainEvent::Released { why: "nodes agree".to_owned() },
-        ChainEvent::Halted { why: "the chain left everything that is remembered".to_owned() },
-    ];
-    let because = [FollowReason::CreatedBy(address(0xfa)), FollowReason::ImplementationOf(address(0xbb))];
-    events.extend(because.map(|because| ChainEvent::Followed {
-        protocol: protocol(),
-        contract: address(0xc0),
-        block: block(),
-        because,
-    }));
-    let raised = |signal| ChainEvent::AlarmRaised { alarm: NetworkAlarm { level: AlarmLevel::Page, signal } };
-    events.extend(signals(what).into_iter().map(raised));
-    let firsts = vec![Measure { aspect: Aspect::Outflow, key: hash(0x0f), value: U256::MAX }];
-    let tally = Tally::of(hash(0x1a), 3_600, U256::from(5));
-    let tallies = vec![tally, Tally { value: hash(0x1b), withheld: true, amount: U256::MAX, ..tally }];
-    let files = vec![RuleFile { name: "rules/amm.toml".to_owned(), text_hash: hash(0x1c) }];
-    events.extend([
-        ChainEvent::Learned { protocol: protocol(), block: block(), transactions: 7, firsts: firsts.clone() },
-        ChainEvent::Withheld { protocol: protocol(), tx: tx(), firsts },
-        ChainEvent::Accepted { protocol: protocol(), tx: tx(), block: block() },
-        ChainEvent::Tallied { protocol: protocol(), block: block(), timestamp_s: 1_700_000_000, tallies },
-        ChainEvent::RulesTaken { files },
-    ]);
-    events
-}
-
-fn signals(what: String) -> Vec<NetworkSignal> {
-    let answer = ProviderAnswer {
-        provider: "https://node.example".to_owned(),
-        client: Some("geth/v1.16".to_owned()),
-        hash: Some(hash(0x01)),
-        receipts_root: Some(hash(0x02)),
-    };
-    vec![
-        NetworkSignal::Reorg { depth: 3, count: 2, window_s: 600 },
-        NetworkSignal::FinalityDelay { epochs: 4, finalized: Some(block()) },
-        NetworkSignal::MissedSlots { missed: 5, slots: 32 },
-        NetworkSignal::ChainHalt { newest: block(), silent_s: 120 },
-        NetworkSignal::Participation { permille: 747 },
-        NetworkSignal::Slashing { validators: 39, watched: 1 },
-        NetworkSignal::SequencerStall { head_age_s: 61, safe_lag_blocks: Some(900) },
-        NetworkSignal::ProviderSplit { number: 18_000_000, answers: vec![answer] },
-        NetworkSignal::BaseFeeSpike { base_fee_wei: 200_000_000_000, median_wei: 10_000_000_000 },
-        NetworkSignal::MempoolSpam { pending: 90_000, median: 8_000 },
-        NetworkSignal::OracleStall { feed: address(0xfe), age_s: 3_700, heartbeat_s: 3_600, at_bound: true },
-        NetworkSignal::Backlog { blocks: 1_000 },
-        NetworkSignal::ReplayMismatch { block: block(), what },
-    ]
 }
 
 fn samples() -> Vec<Record> {
     let mut bodies: Vec<Body> = incident_events().into_iter().map(Body::Incident).collect();
     bodies.extend(lane_events().into_iter().map(Body::Lane));
     bodies.extend(outbox_events().into_iter().map(Body::Outbox));
-    bodies.extend(chain_events().into_iter().map(Body::Chain));
+    bodies.extend(chain::chain_events().into_iter().map(Body::Chain));
     let actors = [Actor::Cordon("decide".to_owned()), Actor::Person("alice".to_owned())];
     let actors = actors.into_iter().cycle();
     let record = |(body, actor)| Record {
