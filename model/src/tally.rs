@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// Most series of a protocol: 65,536, so that whoever counts by account holds as many accounts as the largest lending
-/// markets have in a week. Beyond it a new series is not begun, which [`Tallies::has_room`] tells.
+/// Most series of a protocol: 65,536. A series of one entry takes a few hundred bytes, so that whoever sends from ever new accounts
+/// to a rule that counts by account fills some twenty megabytes and no more. Beyond it a new series is not begun, which [`Tallies::has_room`] tells.
 pub const SERIES_MAX: usize = 65_536;
 
 /// Most entries of a series, at most one for each block and value: a day of blocks of 2 s, and nine days of 12 s. Of a longer

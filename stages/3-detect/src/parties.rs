@@ -6,7 +6,7 @@
 use crate::detector::{enters_from_outside, is_named};
 use alloy_primitives::map::AddressSet;
 use alloy_primitives::{Address, B256, I256, U256, b256};
-use cordon_model::execution::{Execution, Frame, FrameKind, Log};
+use cordon_model::execution::{Execution, Frame, FrameKind, Log, Transfer};
 use cordon_model::protocol::Protocol;
 use cordon_model::units::{Asset, AssetDelta};
 use std::collections::{BTreeMap, BTreeSet};
@@ -191,6 +191,27 @@ fn nonzero(flows: &BTreeMap<Asset, I256>) -> Vec<AssetDelta> {
 /// Frames that are climbed from an event towards the transaction. A token behind a proxy takes two, an order that is settled
 /// through a router and a conduit six; the bound keeps calls nested a thousand deep from costing a thousand steps each.
 const CLIMB_MAX: usize = 16;
+
+/// Which way value crosses the border of a protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Crossing {
+    In,
+    Out,
+}
+
+impl Crossing {
+    /// `None` where value stays on one side, and where it is issued or burnt: nobody had it before, or has it afterwards.
+    pub(crate) fn of(protocol: &Protocol, moved: &Transfer) -> Option<Self> {
+        if moved.from.is_zero() || moved.to.is_zero() {
+            return None;
+        }
+        match (protocol.protects(moved.from), protocol.protects(moved.to)) {
+            (true, false) => Some(Self::Out),
+            (false, true) => Some(Self::In),
+            (true, true) | (false, false) => None,
+        }
+    }
+}
 
 /// A frame and those above it, the nearest first.
 pub(crate) fn climb(execution: &Execution, frame: u32) -> impl Iterator<Item = &Frame> {

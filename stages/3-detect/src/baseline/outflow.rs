@@ -4,6 +4,7 @@
 //! not taken off, since an attacker's own coins often do.
 
 use super::reach::Reach;
+use crate::parties::Crossing;
 use crate::valuation::asset_key;
 use alloy_primitives::{B256, U256};
 use cordon_model::baseline::{Aspect, Measure};
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 pub(super) fn measure(reach: &Reach<'_>) -> Vec<Measure> {
     let mut left: BTreeMap<B256, U256> = BTreeMap::new();
     for moved in &reach.execution.transfers {
-        if reach.protocol.protects(moved.from) && !reach.protocol.protects(moved.to) {
+        if Crossing::of(reach.protocol, moved) == Some(Crossing::Out) {
             let left = left.entry(asset_key(moved.asset)).or_default();
             *left = left.saturating_add(moved.amount_raw);
         }

@@ -19,6 +19,7 @@
 
 use crate::detector::{Comparison, Detector, Statement};
 use crate::detectors::ConfigError;
+use crate::parties::Crossing;
 use crate::valuation::{asset_key, holding};
 use alloy_primitives::{Address, B256, U256, keccak256};
 use cordon_model::baseline::{Aspect, Baseline, Measure};
@@ -52,8 +53,8 @@ pub struct OutflowRateConfig {
     pub windows_s: Vec<u64>,
     /// How many times the most that ever left. Twice: any hour may hold parts of two hours of the clock.
     pub times_min: u32,
-    /// Least share of what was held when the window began. A tenth: what is taken from a protocol whose reserves cover a loss
-    /// like that is found by other means first, and large users withdraw single percents.
+    /// Least share of what was held when the window began. A tenth: chosen and not measured, so that a single large withdrawal from a
+    /// quiet protocol, which twice the most that ever left may be, does not wake anybody.
     pub share_min_bps: Bps,
 }
 
@@ -219,17 +220,14 @@ impl Flows {
         let is_own = |asset: Asset| matches!(asset, Asset::Token(token) if protocol.protects(token));
         let mut asked = 0usize;
         for moved in execution.transfers.iter().filter(|moved| !is_own(moved.asset)) {
-            let (from, to) = (protocol.protects(moved.from), protocol.protects(moved.to));
-            if from == to {
-                continue;
-            }
+            let Some(crossing) = Crossing::of(protocol, moved) else { continue };
             let flow = flows.entry(moved.asset).or_insert_with(|| Flow {
                 out: U256::ZERO,
                 come_in: U256::ZERO,
                 from: moved.to,
                 left: Vec::new(),
             });
-            if to {
+            if crossing == Crossing::In {
                 flow.come_in = flow.come_in.saturating_add(moved.amount_raw);
                 continue;
             }

@@ -6,6 +6,7 @@
 
 use super::Bound;
 use crate::entry::{Entries, Entry};
+use crate::parties::Crossing;
 use crate::valuation::asset_key;
 use alloy_primitives::U256;
 use cordon_model::baseline::{Aspect, Baseline};
@@ -18,15 +19,15 @@ pub(super) fn bounds(entries: &Entries<'_>, _: &Baseline) -> Vec<Bound> {
 
 fn of_call(entries: &Entries<'_>, entry: &Entry<'_>) -> Vec<Bound> {
     let (mut out, mut come_in): (BTreeMap<Asset, U256>, BTreeMap<Asset, U256>) = Default::default();
-    let protects = |account| entries.protocol.protects(account);
     for moved in entries.moved_in(entry) {
-        let side = match (protects(moved.from), protects(moved.to)) {
-            (true, false) if !moved.to.is_zero() => &mut out,
+        let is_of_others = |account| !entries.protocol.protects(account) && is_own(entries, moved.asset);
+        let side = match Crossing::of(entries.protocol, moved) {
+            Some(Crossing::Out) => &mut out,
+            Some(Crossing::In) => &mut come_in,
             // Shares that are burned come from outside; those that are issued cost the protocol something later.
-            (false, true) if !moved.from.is_zero() => &mut come_in,
-            (false, false) if moved.to.is_zero() && is_own(entries, moved.asset) => &mut come_in,
-            (false, false) if moved.from.is_zero() && is_own(entries, moved.asset) => &mut out,
-            _ => continue,
+            None if moved.to.is_zero() && is_of_others(moved.from) => &mut come_in,
+            None if moved.from.is_zero() && is_of_others(moved.to) => &mut out,
+            None => continue,
         };
         let sum = side.entry(moved.asset).or_default();
         *sum = sum.saturating_add(moved.amount_raw);

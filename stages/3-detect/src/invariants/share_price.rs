@@ -9,6 +9,7 @@
 
 use super::Bound;
 use crate::entry::{Entries, Entry};
+use crate::parties::Crossing;
 use alloy_primitives::{Address, U256, keccak256};
 use cordon_model::baseline::{Aspect, Baseline};
 use cordon_model::units::{Asset, WAD};
@@ -51,17 +52,18 @@ fn exchange(entries: &Entries<'_>, entry: &Entry<'_>, contract: Address) -> Opti
     let (mut out, mut come_in): (BTreeMap<Asset, U256>, BTreeMap<Asset, U256>) = Default::default();
     let add = |sum: &mut U256, amount: U256| *sum = sum.saturating_add(amount);
     for moved in entries.moved_in(entry) {
-        let (from, to) = (entries.protocol.protects(moved.from), entries.protocol.protects(moved.to));
-        match (moved.asset == share, moved.from.is_zero(), moved.to.is_zero()) {
-            (true, true, false) => add(&mut issued, moved.amount_raw),
-            (true, false, true) => add(&mut burned, moved.amount_raw),
-            (false, false, false) if from && !to => {
-                add(out.entry(moved.asset).or_default(), moved.amount_raw)
+        if moved.asset == share {
+            match (moved.from.is_zero(), moved.to.is_zero()) {
+                (true, false) => add(&mut issued, moved.amount_raw),
+                (false, true) => add(&mut burned, moved.amount_raw),
+                _ => {}
             }
-            (false, false, false) if to && !from => {
-                add(come_in.entry(moved.asset).or_default(), moved.amount_raw)
-            }
-            _ => {}
+            continue;
+        }
+        match Crossing::of(entries.protocol, moved) {
+            Some(Crossing::Out) => add(out.entry(moved.asset).or_default(), moved.amount_raw),
+            Some(Crossing::In) => add(come_in.entry(moved.asset).or_default(), moved.amount_raw),
+            None => {}
         }
     }
     let (shares, mut assets) = match (issued.is_zero(), burned.is_zero()) {

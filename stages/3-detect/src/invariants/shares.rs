@@ -7,6 +7,7 @@
 
 use super::Bound;
 use crate::entry::{Entries, Entry};
+use crate::parties::Crossing;
 use crate::valuation::{Readings, asset_key, holding};
 use alloy_primitives::{Address, U256};
 use cordon_model::baseline::{Aspect, Baseline};
@@ -61,10 +62,10 @@ fn bound(
 fn moved(entries: &Entries<'_>, entry: &Entry<'_>) -> BTreeMap<(Aspect, Asset, Address), U256> {
     let mut sums: BTreeMap<(Aspect, Asset, Address), U256> = BTreeMap::new();
     for moved in entries.moved_in(entry) {
-        let part = match (entries.protocol.protects(moved.from), entries.protocol.protects(moved.to)) {
-            (true, false) => (Aspect::PaidOutShare, moved.asset, moved.from),
-            (false, true) => (Aspect::TakenInShare, moved.asset, moved.to),
-            _ => continue,
+        let part = match Crossing::of(entries.protocol, moved) {
+            Some(Crossing::Out) => (Aspect::PaidOutShare, moved.asset, moved.from),
+            Some(Crossing::In) => (Aspect::TakenInShare, moved.asset, moved.to),
+            None => continue,
         };
         let sum = sums.entry(part).or_default();
         *sum = sum.saturating_add(moved.amount_raw);

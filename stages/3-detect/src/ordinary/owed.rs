@@ -15,17 +15,16 @@
 //! and the protocol's views are not believed against the rest.
 
 use crate::detectors::value_loss::books_are_even;
-use cordon_model::execution::Execution;
+use crate::parties::Crossing;
+use cordon_model::execution::{Execution, Transfer};
 use cordon_model::finding::{Evidence, Finding};
 use cordon_model::protocol::{Price, Protocol};
 
 /// Whether the only finding is on a gain that was owed.
 pub(super) fn explains(protocol: &Protocol, execution: &Execution, findings: &[Finding]) -> bool {
     let [Finding { evidence: Evidence::Profit { .. }, .. }] = findings else { return false };
-    let left = execution
-        .transfers
-        .iter()
-        .filter(|moved| protocol.protects(moved.from) && !protocol.protects(moved.to) && !moved.to.is_zero());
+    let leaves = |moved: &&Transfer| Crossing::of(protocol, moved) == Some(Crossing::Out);
+    let left = execution.transfers.iter().filter(leaves);
     let is_priced = |asset| protocol.asset(asset).is_some_and(|spec| spec.price != Price::Unpriced);
     left.map(|moved| moved.asset).all(is_priced) && books_are_even(protocol, execution)
 }

@@ -5,11 +5,12 @@
 
 use super::entries::{Action, Entry};
 use crate::members::{IMPLEMENTATION_SLOT, as_address};
+use crate::parties::Crossing;
 use crate::rehearsal::Rehearsed;
 use crate::valuation::holding;
 use alloy_primitives::{Address, U256};
 use alloy_sol_types::decode_revert_reason;
-use cordon_model::execution::{Execution, Status, ViewCall, word};
+use cordon_model::execution::{Execution, Status, Transfer, ViewCall, word};
 use cordon_model::finding::sign::{Leaving, Prospect, Said};
 use cordon_model::finding::{AttackClass, Score};
 use cordon_model::protocol::Protocol;
@@ -110,11 +111,8 @@ fn failure(entry: &Entry, action: &Action, tried: Option<&Execution>) -> Option<
 
 /// Who pays what to the outside.
 fn payers(protocol: &Protocol, execution: &Execution) -> BTreeSet<(Asset, Address)> {
-    let paid = execution
-        .transfers
-        .iter()
-        .filter(|moved| protocol.protects(moved.from) && !protocol.protects(moved.to) && !moved.to.is_zero());
-    paid.map(|moved| (moved.asset, moved.from)).collect()
+    let leaves = |moved: &&Transfer| Crossing::of(protocol, moved) == Some(Crossing::Out);
+    execution.transfers.iter().filter(leaves).map(|moved| (moved.asset, moved.from)).collect()
 }
 
 /// What leaves, over all calls: what comes in meanwhile of the same asset is taken off. What is burnt or issued is left out.
@@ -134,16 +132,15 @@ fn leaving(protocol: &Protocol, executions: &[Execution]) -> Vec<Leaving> {
             let before = reading.and_then(|reading| word(reading.before.as_ref()?));
             flows.entry(asset).or_default().held.entry(payer).or_insert(before);
         }
-        let foreign = execution.transfers.iter().filter(|moved| !moved.from.is_zero() && !moved.to.is_zero());
-        for moved in foreign {
+        for moved in &execution.transfers {
+            let Some(crossing) = Crossing::of(protocol, moved) else { continue };
             let flow = flows.entry(moved.asset).or_default();
-            match (protocol.protects(moved.from), protocol.protects(moved.to)) {
-                (true, false) => {
+            match crossing {
+                Crossing::Out => {
                     flow.out = flow.out.saturating_add(moved.amount_raw);
                     flow.first.get_or_insert(moved.from);
                 }
-                (false, true) => flow.come_in = flow.come_in.saturating_add(moved.amount_raw),
-                _ => {}
+                Crossing::In => flow.come_in = flow.come_in.saturating_add(moved.amount_raw),
             }
         }
     }
