@@ -89,10 +89,10 @@ impl Engine {
 
     /// Records once per reason that a person is needed, so that people are told.
     pub(crate) async fn ask_for_person(&mut self, id: IncidentId, why: String) -> Result<(), EngineError> {
-        tracing::warn!(incident = %id, why, "a person is needed");
         if self.journal.incident(id).is_none_or(|incident| incident.needs_person.as_ref() == Some(&why)) {
             return Ok(());
         }
+        tracing::warn!(incident = %id, why, "a person is needed");
         let event = IncidentEvent::NeedsPerson { why };
         self.record(id, vec![Entry::by("engine", "it cannot go on by itself", event)]).await
     }

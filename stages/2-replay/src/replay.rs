@@ -127,6 +127,15 @@ impl Replayer {
             return Err(ReplayError::NoState { number: block.number });
         };
         let rules = check_chain(&supply.rules, &block)?;
+        if block.number == 0 && block.transactions.is_empty() {
+            // The genesis block has no state before it, and nothing happens in it.
+            return Ok(BlockReplay {
+                executions: Vec::new(),
+                skipped: 0,
+                gas_used: 0,
+                mismatches: Vec::new(),
+            });
+        }
         let source = supply.source_for(&block, &rules)?;
         let state = supply.state_after(&block)?;
         let Foresight { depth, habits } = supply.foresight.clone();

@@ -242,6 +242,20 @@ async fn what_is_carried_is_not_read_again() {
     assert!(third.carried >= 4, "{third:?}");
 }
 
+/// A chain may be watched from its very beginning.
+#[tokio::test]
+async fn the_genesis_block_is_replayed_and_so_is_the_one_after_it() {
+    let chain = chain();
+    let mut replayer = Replayer::for_node(chain.provider(), rules(&chain));
+    let genesis = newest(&chain).await;
+    let replay = replayer.replay(Arc::clone(&genesis), Watch::everything(no_views())).await.unwrap();
+    assert_eq!((genesis.number, replay.executions.len(), replay.mismatches), (0, 0, Vec::new()));
+    chain.submit_as(ALICE, Call::new(COUNTER_AT, Bytes::new())).unwrap();
+    chain.mine();
+    let replay = replayer.replay(newest(&chain).await, Watch::everything(no_views())).await.unwrap();
+    assert_eq!((replay.executions.len(), replay.mismatches), (1, Vec::new()));
+}
+
 #[tokio::test]
 async fn a_fork_of_the_head_shares_what_it_reads_with_the_next_block() {
     let (chain, block) = busy_block().await;
