@@ -135,7 +135,7 @@ impl Heard {
         match verdict {
             Verdict::Waits if is_open => return,
             Verdict::Waits => {
-                tracing::info!(%tx, "paid out for messages of a chain that was not judged that far for good");
+                tracing::info!(%tx, "paid out for messages of which it cannot be said yet whether they were sent");
                 self.news.push(MessageNews::Waiting { claim: Box::new(claim.clone()) });
                 return;
             }
