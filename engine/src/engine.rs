@@ -268,7 +268,7 @@ impl Engine {
         let executions: Vec<_> = replayed.executions.into_iter().filter(|e| detectors.concerns(e)).collect();
         let own = self.own_transactions().await?;
         let rehearsed = self.rehearse(&detectors, &block, &executions).await?;
-        let mut heard = self.hear(&detectors, &block, &executions).await?;
+        let mut heard = self.hear(&detectors, &block, (&executions, replayed.mismatches.is_empty())).await?;
         let (mut pupil, accepted) = self.pupil(&detectors, (block.block_ref(), block.timestamp_s));
         let mut found = Vec::new();
         for (execution, rehearsed) in executions.iter().zip(rehearsed) {
@@ -279,7 +279,7 @@ impl Engine {
                 tracing::warn!(detector = gap.detector, tx = %gap.tx.hash, what = %gap.what, "could not be judged");
             }
         }
-        chain.extend(heard.event(&block));
+        chain.extend(heard.events(&block));
         let mut findings = heard.findings;
         for (execution, found) in executions.iter().zip(detectors.name_ordinary(&executions, found)) {
             // A write-off or a refill that people approved looks like a loss or a rate jump, and is none.

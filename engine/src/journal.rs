@@ -233,6 +233,15 @@ impl Journal {
         Ok(())
     }
 
+    /// True where everything that is in the log of a followed chain was read.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub async fn is_up_to_date(&self, chain_id: ChainId) -> Result<bool, JournalError> {
+        let stored = self.log.version(StreamId::chain(chain_id)).await?;
+        Ok(self.others.get(&chain_id).is_some_and(|(records, _)| *records == stored))
+    }
+
     /// All incidents of the chain, ordered by id.
     pub fn incidents(&self) -> impl Iterator<Item = &Incident> {
         self.incidents.values().map(|tracked| &tracked.incident)

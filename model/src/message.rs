@@ -4,14 +4,14 @@
 //! compared with what was sent on the others. Must never: forget what was sent, since a message may be used years later.
 
 use crate::finding::Finding;
-use crate::log::ChainEvent;
+use crate::log::{CURSOR_DEPTH_MAX, ChainEvent};
 use crate::units::{BlockRef, ChainId, FindingId};
 use alloy_primitives::{Address, B256, U256, keccak256};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-/// One way in which a contract says that it sends a message: derived from chain, contract, event and what identifies a message, so
-/// that messages that were told apart otherwise are never mixed up.
+/// One way in which a contract says that it sends a message: derived from chain, contract, event and which of its values identify a
+/// message, so that messages that were told apart otherwise are never mixed up. How the values are called makes no difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SourceId(pub B256);
@@ -46,6 +46,11 @@ pub enum MessageNews {
     Listening {
         /// All of them.
         sources: Vec<SourceId>,
+        /// Timestamp of the block, Unix seconds.
+        since_s: u64,
+    },
+    /// What the sources sent in this block could not be read in whole: it is as if they were listened to from here on.
+    Missed {
         /// Timestamp of the block, Unix seconds.
         since_s: u64,
     },
@@ -98,7 +103,16 @@ pub struct Messages {
     listening: BTreeMap<SourceId, u64>,
     sent: BTreeMap<(SourceId, B256), Vec<Sent>>,
     paid: BTreeMap<(Address, B256), Vec<BlockRef>>,
-    waiting: Vec<Claim>,
+    waiting: BTreeMap<FindingId, Claim>,
+    /// What the newest blocks brought, at most [`CURSOR_DEPTH_MAX`] of them: older ones do not leave the chain.
+    recent: VecDeque<(BlockRef, Vec<Brought>)>,
+}
+
+/// Where something stands that a block brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Brought {
+    Sent(SourceId, B256),
+    Paid(Address, B256),
 }
 
 /// That a message was sent.
@@ -115,7 +129,14 @@ impl Messages {
     pub fn apply(&mut self, event: &ChainEvent) {
         match event {
             ChainEvent::Reverted { block } => self.revert(*block),
-            ChainEvent::Messages { block, news } => news.iter().for_each(|news| self.take(*block, news)),
+            ChainEvent::Messages { block, news } => {
+                if self.recent.back().is_none_or(|(newest, _)| newest != block) {
+                    self.recent.push_back((*block, Vec::new()));
+                    let excess = self.recent.len().saturating_sub(CURSOR_DEPTH_MAX);
+                    self.recent.drain(..excess);
+                }
+                news.iter().for_each(|news| self.take(*block, news));
+            }
             _ => {}
         }
     }
@@ -128,29 +149,55 @@ impl Messages {
                     self.listening.entry(*source).or_insert(*since_s);
                 }
             }
+            MessageNews::Missed { since_s } => {
+                self.listening.values_mut().for_each(|since| *since = *since_s)
+            }
             MessageNews::Sent { source, message } => {
+                self.brought(Brought::Sent(*source, message.id));
                 let sent = Sent { block, amount_raw: message.amount_raw };
                 self.sent.entry((*source, message.id)).or_default().push(sent);
             }
             MessageNews::Paid { custody, id } => {
+                self.brought(Brought::Paid(*custody, *id));
                 self.paid.entry((*custody, *id)).or_default().push(block);
             }
-            MessageNews::Waiting { claim } => self.waiting.push(claim.as_ref().clone()),
-            MessageNews::Settled { claim } => self.waiting.retain(|waiting| waiting.finding.id != *claim),
+            MessageNews::Waiting { claim } => {
+                self.waiting.insert(claim.finding.id, claim.as_ref().clone());
+            }
+            MessageNews::Settled { claim } => {
+                self.waiting.remove(claim);
+            }
         }
     }
 
-    /// What happened in a block that left the chain never happened. Reorganisations are rare, so that every message is looked at.
+    fn brought(&mut self, what: Brought) {
+        if let Some((_, all)) = self.recent.back_mut() {
+            all.push(what);
+        }
+    }
+
+    /// What happened in a block that left the chain never happened.
     fn revert(&mut self, block: BlockRef) {
-        self.sent.retain(|_, sent| {
-            sent.retain(|sent| sent.block != block);
-            !sent.is_empty()
-        });
-        self.paid.retain(|_, blocks| {
-            blocks.retain(|paid| *paid != block);
-            !blocks.is_empty()
-        });
-        self.waiting.retain(|claim| claim.finding.tx.block != block);
+        self.waiting.retain(|_, claim| claim.finding.tx.block != block);
+        let Some(place) = self.recent.iter().rposition(|(brought, _)| *brought == block) else { return };
+        for what in self.recent.remove(place).into_iter().flat_map(|(_, all)| all) {
+            match what {
+                Brought::Sent(source, id) => {
+                    let sent = self.sent.entry((source, id)).or_default();
+                    sent.retain(|sent| sent.block != block);
+                    if sent.is_empty() {
+                        self.sent.remove(&(source, id));
+                    }
+                }
+                Brought::Paid(custody, id) => {
+                    let paid = self.paid.entry((custody, id)).or_default();
+                    paid.retain(|paid| *paid != block);
+                    if paid.is_empty() {
+                        self.paid.remove(&(custody, id));
+                    }
+                }
+            }
+        }
     }
 
     /// Since when a source's messages are recorded, Unix seconds; `None` where they are not.
@@ -176,10 +223,9 @@ impl Messages {
         self.paid.contains_key(&(custody, id))
     }
 
-    /// Of what it is not known for good yet whether it was sent; oldest first.
-    #[must_use]
-    pub fn waiting(&self) -> &[Claim] {
-        &self.waiting
+    /// Of what it is not known for good yet whether it was sent.
+    pub fn waiting(&self) -> impl Iterator<Item = &Claim> {
+        self.waiting.values()
     }
 }
 
@@ -214,7 +260,7 @@ mod tests {
         messages.apply(&ChainEvent::Reverted { block: block(5) });
         assert_eq!(messages.sent(SOURCE, ID), [Sent { block: block(4), amount_raw: Some(U256::from(7)) }]);
         messages.apply(&ChainEvent::Reverted { block: block(4) });
-        assert_eq!(messages, Messages::default());
+        assert_eq!(messages, Messages::default(), "nothing is left of them");
     }
 
     #[test]
@@ -236,5 +282,9 @@ mod tests {
             (3, listening(&[SOURCE, other], 300)),
         ]);
         assert_eq!((messages.since_s(SOURCE), messages.since_s(other)), (Some(300), Some(100)));
+        let mut messages = messages;
+        let missed = vec![MessageNews::Missed { since_s: 400 }];
+        messages.apply(&ChainEvent::Messages { block: block(4), news: missed });
+        assert_eq!((messages.since_s(SOURCE), messages.since_s(other)), (Some(400), Some(400)));
     }
 }

@@ -70,6 +70,13 @@ impl Resolver<'_> {
                         let key = format!("{}.source[{at}].contract", key(place));
                         self.problem::<()>(&key, source.contract, expected);
                     }
+                    let pays_elsewhere = |protocol: &Protocol| {
+                        protocol.chain_id.0 != source.chain && protocol.protects(bridge.custody)
+                    };
+                    if !protocols.iter().any(pays_elsewhere) {
+                        let key = format!("{}.source[{at}].chain", key(place));
+                        self.problem::<()>(&key, source.chain, "another chain than that of the custody");
+                    }
                 }
             }
         }

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 /// On both chains, as bridges are that were deployed alike everywhere.
 const BRIDGE: Address = Address::repeat_byte(0xb1);
 const USER: Address = Address::repeat_byte(0xa1);
+const PADDER: Address = Address::repeat_byte(0xad);
 const SENT: &str = "Sent(bytes32 indexed id, uint256 amount)";
 const RELEASED: &str = "Released(bytes32 indexed id, uint256 amount)";
 const COIN_WEI: u64 = 1_000_000_000_000_000_000;
@@ -137,8 +138,9 @@ impl Bridge {
         let log: Arc<dyn EventLog> = Arc::new(SqliteLog::open(&folder.path().join("log.db")).await.unwrap());
         let (home, away) = (End::new(home.clone(), &log).await, End::new(away.clone(), &log).await);
         let mut bridge = Self { home, away, log, _folder: folder };
-        bridge.home.follow().await;
-        bridge.away.follow().await;
+        // Longer than the clocks may differ.
+        bridge.home.live(3).await;
+        bridge.away.live(3).await;
         bridge
     }
 
@@ -167,7 +169,7 @@ async fn what_was_never_sent_is_an_incident_once_the_other_chain_was_judged_that
     let paid = bridge.away.engine.cursor().head().unwrap();
     bridge.away.live(5).await;
     assert_eq!(bridge.away.findings(), [], "the other chain stands at its first block");
-    assert_eq!(bridge.messages().await.waiting().len(), 1);
+    assert_eq!(bridge.messages().await.waiting().count(), 1);
 
     bridge.restart().await;
     bridge.home.live(2).await;
@@ -177,7 +179,7 @@ async fn what_was_never_sent_is_an_incident_once_the_other_chain_was_judged_that
     bridge.away.live(1).await;
     assert_eq!(bridge.away.faults(), [MessageFault::Unsent]);
     assert_eq!(bridge.away.findings()[0].tx.block, paid, "of a block that was judged before");
-    assert_eq!(bridge.messages().await.waiting(), []);
+    assert_eq!(bridge.messages().await.waiting().count(), 0);
     bridge.home.live(3).await;
     bridge.away.live(3).await;
     assert_eq!(bridge.away.findings().len(), 1, "it is said once");
@@ -196,13 +198,13 @@ async fn what_was_sent_wakes_nobody_and_is_settled_when_it_is_for_good() {
     bridge.away.release(7, 5);
     bridge.away.release(8, 4);
     bridge.away.follow().await;
-    assert_eq!(bridge.messages().await.waiting().len(), 2);
+    assert_eq!(bridge.messages().await.waiting().count(), 2);
     bridge.home.live(260).await;
     bridge.away.live(1).await;
-    assert_eq!(bridge.messages().await.waiting(), []);
+    assert_eq!(bridge.messages().await.waiting().count(), 0);
     bridge.away.release(9, 5);
     bridge.away.follow().await;
-    assert_eq!(bridge.messages().await.waiting(), [], "nothing to wait for");
+    assert_eq!(bridge.messages().await.waiting().count(), 0, "nothing to wait for");
     assert_eq!(bridge.away.findings(), []);
     assert_eq!(bridge.home.findings(), []);
 }
@@ -247,7 +249,7 @@ async fn what_may_be_older_than_the_watch_and_what_left_the_chain_are_not_judged
     bridge.away.follow().await;
     bridge.home.live(5).await;
     bridge.away.live(1).await;
-    assert_eq!((bridge.away.findings(), bridge.messages().await.waiting()), (Vec::new(), &[][..]));
+    assert_eq!((bridge.away.findings(), bridge.messages().await.waiting().count()), (Vec::new(), 0));
 
     let mut bridge = Bridge::new(0).await;
     bridge.away.release(7, 5);
@@ -255,11 +257,52 @@ async fn what_may_be_older_than_the_watch_and_what_left_the_chain_are_not_judged
     bridge.away.chain.reorg(1).unwrap();
     bridge.home.live(5).await;
     bridge.away.live(2).await;
-    assert_eq!((bridge.away.findings(), bridge.messages().await.waiting()), (Vec::new(), &[][..]));
+    assert_eq!((bridge.away.findings(), bridge.messages().await.waiting().count()), (Vec::new(), 0));
     bridge.away.release(7, 5);
     bridge.home.live(9).await;
     bridge.away.live(1).await;
     assert_eq!(bridge.away.faults(), [MessageFault::Unsent], "its id was not used up by the block that left");
+}
+
+/// Hostile input: whoever calls often enough has the record of his transaction cut before it comes to the message.
+#[tokio::test]
+async fn a_message_behind_a_record_that_was_cut_is_read_from_the_receipt() {
+    let mut bridge = Bridge::new(0).await;
+    let cut = |end: &End, event: &str, id: u8| {
+        let topic = keccak256(event.replace(" indexed id", "").replace(" amount", "").replace(", ", ","));
+        let input = [topic.0, [id; 32], [0; 32]].concat();
+        let call = Call::new(PADDER, Bytes::from(input)).with_gas_limit(14_000_000);
+        let hash = end.chain.submit_as(USER, call).unwrap();
+        end.chain.mine();
+        let receipt = end.chain.receipt(hash).unwrap();
+        assert!(receipt.status() && receipt.logs().len() == 1, "{receipt:?}");
+    };
+    for end in [&bridge.home, &bridge.away] {
+        end.chain.set_code(PADDER, padder());
+    }
+    cut(&bridge.home, SENT, 7);
+    bridge.home.live(1).await;
+    cut(&bridge.away, RELEASED, 7);
+    cut(&bridge.away, RELEASED, 8);
+    bridge.away.follow().await;
+    bridge.home.live(5).await;
+    bridge.away.live(1).await;
+    assert_eq!(bridge.away.faults(), [MessageFault::Unsent]);
+    let said = bridge.away.findings()[0].evidence.to_string();
+    assert!(said.contains(&B256::repeat_byte(8).to_string()), "{said}");
+}
+
+/// Calls nobody 20,000 times, and then the bridge with what it was called with.
+fn padder() -> Bytes {
+    // A counter; then: call 0xdead with nothing, one less, again while it is not zero.
+    let mut code =
+        hex!("614e20" "5b" "5f5f5f5f5f" "61dead" "612710" "f1" "50" "6001" "90" "03" "80" "6003" "57")
+            .to_vec();
+    // calldata to memory, and the call of the bridge with it.
+    code.extend(hex!("365f5f37" "5f5f" "36" "5f5f" "73"));
+    code.extend(BRIDGE.as_slice());
+    code.extend(hex!("5af1" "00"));
+    code.into()
 }
 
 #[tokio::test]
@@ -292,6 +335,9 @@ fn a_bridge_of_which_one_end_is_not_watched_is_refused_by_key() {
     let source = problems("chain = 31337\ncontract =", "chain = 10\ncontract =");
     assert!(source.contains("detector[0].bridge[0].source[0].contract"), "{source}");
     assert!(source.contains("a contract that a [[protocol]] on chain 10 protects"), "{source}");
+    let alone = format!("id = 'away'\nchain = 31338\ncontracts = [{{ address = '{stranger}'");
+    let own = problems(&format!("id = 'away'\nchain = 31338\ncontracts = [{{ address = '{BRIDGE}'"), &alone);
+    assert!(own.contains("source[0].chain: found '31337', expected another chain"), "{own}");
     let twice = config(0) + config(0).split("[[detector]]\ntype = 'unbacked-mint'\n").nth(1).unwrap();
     let error = Config::parse_all(&twice, "the test's configuration", std::path::Path::new(".")).unwrap_err();
     assert!(error.to_string().contains("a custody that no other bridge has"), "{error}");

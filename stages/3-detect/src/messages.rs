@@ -21,7 +21,7 @@ pub struct Heard {
     pub sent: Vec<(SourceId, Message)>,
     /// Messages that it pays out for, one claim for each custody.
     pub claims: Vec<Claim>,
-    /// What could not be read, in words.
+    /// What could not be read, in words: what was sent is not known in whole then.
     pub gaps: Vec<String>,
 }
 
@@ -88,7 +88,7 @@ pub fn settle(claim: &Claim, known: &BTreeMap<ChainId, Known<'_>>) -> Verdict {
     }
     words().find(|(_, word)| *word == Word::TooYoung).map_or(Verdict::Sent, |(message, _)| {
         Verdict::Unknown(format!(
-            "whether message {} was sent: it may have been sent before its chain was watched",
+            "whether message {} was sent: it may have been sent when its chain was not listened to",
             message.id
         ))
     })
@@ -111,10 +111,10 @@ fn word(claim: &Claim, message: &Message, known: &BTreeMap<ChainId, Known<'_>>) 
             return if for_good { Word::Sent } else { Word::Waits };
         }
         is_behind |= cursor.at_s < claim.paid_s.saturating_add(claim.clocks_s);
-        match messages.since_s(*source) {
-            Some(since_s) => is_young |= claim.paid_s < since_s.saturating_add(claim.travels_max_s),
-            None => is_behind = true,
-        }
+        // A chain that was judged so far without listening to this source will not hear what it sent then any more.
+        let since_s = messages.since_s(*source).unwrap_or(u64::MAX);
+        let heard_all_s = since_s.saturating_add(claim.travels_max_s).saturating_add(claim.clocks_s);
+        is_young |= claim.paid_s < heard_all_s;
     }
     match (is_behind, is_less, is_young) {
         (true, _, _) => Word::Waits,

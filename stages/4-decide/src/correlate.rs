@@ -34,6 +34,7 @@ struct Known {
     chain_id: ChainId,
     protocol: ProtocolId,
     suspects: BTreeSet<Address>,
+    first_block: u64,
     last_block: u64,
     findings: BTreeSet<FindingId>,
 }
@@ -45,6 +46,7 @@ impl Known {
             chain_id: incident.chain_id,
             protocol: incident.protocol.clone(),
             suspects: BTreeSet::new(),
+            first_block: u64::MAX,
             last_block: 0,
             findings: BTreeSet::new(),
         };
@@ -54,6 +56,7 @@ impl Known {
 
     fn take(&mut self, finding: &Finding) {
         self.suspects.extend(&finding.suspects);
+        self.first_block = self.first_block.min(finding.tx.block.number);
         self.last_block = self.last_block.max(finding.tx.block.number);
         self.findings.insert(finding.id);
     }
@@ -69,7 +72,9 @@ impl Known {
             return true;
         }
         let block = findings.iter().map(|finding| finding.tx.block.number).min().unwrap_or_default();
-        block.saturating_sub(self.last_block) <= window_blocks
+        // What is found out late may be older than what opened the incident.
+        let after = block.saturating_sub(self.last_block);
+        after.max(self.first_block.saturating_sub(block)) <= window_blocks
     }
 }
 
@@ -112,7 +117,8 @@ pub fn correlate(findings: Vec<Finding>, incidents: &[&Incident], policy: &Polic
         if opens {
             let (suspects, findings) = (BTreeSet::new(), BTreeSet::new());
             let (chain_id, protocol) = (tx.chain_id, protocol.clone());
-            known.push(Known { id, chain_id, protocol, suspects, last_block: 0, findings });
+            let (first_block, last_block) = (u64::MAX, 0);
+            known.push(Known { id, chain_id, protocol, suspects, first_block, last_block, findings });
         }
         let Some(target) = known.iter_mut().find(|known| known.id == id) else { continue };
         group.retain(|finding| !target.findings.contains(&finding.id));
@@ -192,6 +198,18 @@ mod tests {
         let assignments = correlate(vec![later], &[&first], &Policy::default());
         assert!(assignments[0].opens);
         assert_ne!(assignments[0].incident, first.id);
+    }
+
+    /// What was found out late is of an earlier block than the newest incident.
+    #[test]
+    fn a_stranger_long_before_opens_another_and_shortly_before_joins() {
+        let first = incident_of(finding("value-loss", 10_000, 0, 900));
+        let opens = |block| {
+            let mut earlier = finding("value-loss", block, 0, 900);
+            earlier.suspects = vec![Address::repeat_byte(0x99)];
+            correlate(vec![earlier], &[&first], &Policy::default())[0].opens
+        };
+        assert_eq!((opens(9_990), opens(10)), (false, true));
     }
 
     #[test]

@@ -3,11 +3,14 @@
 //! In: an incident after an event. Out: notices, each with an id that depends on incident and occasion alone, so that
 //! telling the same thing twice is impossible by construction. Must never: leave out an event that needs a person.
 
-use cordon_model::finding::{Evidence, Finding};
+use cordon_model::finding::{Evidence, Finding, Score};
 use cordon_model::incident::{Incident, IncidentEvent, Severity};
 use cordon_model::notice::{Audience, Notice};
 use cordon_model::plan::{Certainty, Purpose};
 use cordon_model::units::{NoticeId, PlanHash, format_value};
+
+/// What opens an incident alone at the default policy.
+const STRONG: Score = Score(600);
 
 /// The notices that follow from an event; `incident` is the incident after it.
 #[must_use]
@@ -18,7 +21,10 @@ pub fn notices(incident: &Incident, event: &IncidentEvent) -> Vec<Notice> {
             let lines = vec![finding.evidence.to_string(), format!("transaction {}", finding.tx.hash)];
             vec![notice(incident, "detected", Audience::Responders, title, lines)]
         }
-        IncidentEvent::FindingAdded { finding } => further_loss(incident, finding),
+        IncidentEvent::FindingAdded { finding } => {
+            let loss = further_loss(incident, finding);
+            if loss.is_empty() { further_kind(incident, finding) } else { loss }
+        }
         IncidentEvent::FindingWithdrawn { finding } if incident.findings.is_empty() => {
             let title = format!("the attack on '{}' left the chain", incident.protocol);
             let lines = vec![
@@ -95,6 +101,19 @@ fn further_loss(incident: &Incident, finding: &Finding) -> Vec<Notice> {
     let title = format!("'{}' lost {} in value {when}", incident.protocol, format_value(*loss_wad));
     let lines = vec![finding.evidence.to_string(), format!("transaction {}", finding.tx.hash)];
     vec![notice(incident, &format!("further loss {}", finding.id.0), Audience::Responders, title, lines)]
+}
+
+/// Another kind of attack than those that people know of, in a transaction that nothing strong was said of: the severity may be as high as
+/// it can be already, and would not tell.
+fn further_kind(incident: &Incident, finding: &Finding) -> Vec<Notice> {
+    let is_strong = |finding: &Finding| finding.score >= STRONG;
+    let mut others = incident.findings.iter().filter(|other| other.id != finding.id && is_strong(other));
+    if !is_strong(finding) || others.any(|other| other.class == finding.class || other.tx == finding.tx) {
+        return Vec::new();
+    }
+    let title = format!("{} on '{}' as well", finding.class, incident.protocol);
+    let lines = vec![finding.evidence.to_string(), format!("transaction {}", finding.tx.hash)];
+    vec![notice(incident, &format!("further kind {}", finding.id.0), Audience::Responders, title, lines)]
 }
 
 /// What becomes of plans: whatever needs a person, and whatever changes for the users.
@@ -183,7 +202,8 @@ fn notice(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{incident_of, value_loss};
+    use crate::testing::{finding, incident_of, value_loss};
+    use cordon_model::finding::AttackClass;
 
     #[test]
     fn a_detection_tells_the_responders_once() {
@@ -196,6 +216,23 @@ mod tests {
         assert_eq!(told[0].audience, Audience::Responders);
         assert_eq!(told[0].title, "value extraction on 'lending'");
         assert_eq!(told, notices(&incident, &event), "the same occasion has the same id");
+    }
+
+    #[test]
+    fn another_kind_of_attack_elsewhere_is_told_and_a_second_voice_is_not() {
+        let told = |detector, class, block, score| {
+            let further = Finding { class, ..finding(detector, block, 0, score) };
+            let mut incident = incident_of(finding("reentrancy", 10, 0, 900));
+            incident.findings.push(further.clone());
+            notices(&incident, &IncidentEvent::FindingAdded { finding: Box::new(further) })
+        };
+        let mint = AttackClass::UnbackedMint;
+        let [notice] = &told("unbacked-mint", mint, 11, 800)[..] else { panic!("nobody is told") };
+        assert_eq!(notice.title, "issue without backing on 'lending' as well");
+        assert_eq!(told("unbacked-mint", mint, 10, 800), [], "of a transaction that people know of");
+        assert_eq!(told("unbacked-mint", mint, 11, 300), [], "weak");
+        let known = incident_of(finding("reentrancy", 10, 0, 900)).findings[0].class;
+        assert_eq!(told("reentrancy", known, 11, 900), [], "more of the same");
     }
 
     #[test]

@@ -86,6 +86,7 @@ fn news() -> Vec<MessageNews> {
     let mut news = vec![MessageNews::Listening { sources: vec![source], since_s: 1_700_000_000 }];
     news.extend(sent);
     news.extend([
+        MessageNews::Missed { since_s: 1_700_000_012 },
         MessageNews::Paid { custody: address(0xcc), id },
         MessageNews::Settled { claim: claim.finding.id },
         MessageNews::Waiting { claim: Box::new(claim) },

@@ -98,17 +98,20 @@ pub struct BridgeConfig {
     /// Event that it, or another contract of the protocol, logs for each release, such as
     /// `Released(bytes32 indexed id, address to, uint256 amount)`.
     pub release_event: String,
-    /// Names of the event's values that together say which message it is. Without them messages are not compared.
+    /// Names of the event's values that together say which message it is. Without them messages are not compared. Where each source
+    /// numbers its messages by itself, one of them must say who sent it; a source that does not log its own number has the number itself
+    /// in that place (`["1", "nonce"]` for `["from_chain", "nonce"]`).
     #[serde(default)]
     pub id: Vec<String>,
     /// Name of the value that says how much is paid, where the sources say it in the same unit. More than was sent is a
     /// finding then.
     #[serde(default)]
     pub amount: Option<String>,
-    /// Longest that a message takes, in hours. What is paid sooner after a source is first watched may have been sent before,
-    /// and is not judged. Default 168: the seven days for which optimistic rollups hold withdrawals back.
-    #[serde(default = "week")]
-    pub travels_max_hours: u64,
+    /// Longest that a message takes, in hours; needed where there is a source. What is paid sooner after a source is first watched
+    /// may have been sent before, and is not judged. No default: a message that is passed on at once takes minutes, and a withdrawal
+    /// from an optimistic rollup a week at least, and as long as its user likes to wait.
+    #[serde(default)]
+    pub travels_max_hours: Option<u64>,
     /// By how much the clocks of the chains may differ, in seconds: how long after a payment a source must have been judged
     /// before its silence counts. Default 24, two slots of Ethereum.
     #[serde(default = "two_slots")]
@@ -117,10 +120,6 @@ pub struct BridgeConfig {
     /// messages were sent.
     #[serde(default)]
     pub source: Vec<SourceConfig>,
-}
-
-fn week() -> u64 {
-    168
 }
 
 fn two_slots() -> u64 {

@@ -23,11 +23,15 @@ pub(crate) struct End {
     amount: Option<Place>,
 }
 
-/// Where a value stands among the indexed ones, or among the others.
+/// Where a value stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
-    indexed: bool,
-    at: usize,
+enum Place {
+    /// Among the indexed ones.
+    Topic(usize),
+    /// Among the others.
+    Data(usize),
+    /// Nowhere: it is the same in every message, such as the number of the chain that sends.
+    Always(U256),
 }
 
 /// What is wrong with how it is written.
@@ -50,19 +54,24 @@ impl End {
         let place = |name: &str| -> Option<(Place, DynSolType)> {
             let (mut topics, mut words) = (0usize, 0usize);
             for input in &event.inputs {
-                let at = if input.indexed { &mut topics } else { &mut words };
+                let (place, count) = match input.indexed {
+                    true => (Place::Topic(topics), &mut topics),
+                    false => (Place::Data(words), &mut words),
+                };
                 if input.name == name {
-                    return Some((Place { indexed: input.indexed, at: *at }, input.resolve().ok()?));
+                    return Some((place, input.resolve().ok()?));
                 }
-                *at = at.saturating_add(1);
+                *count = count.saturating_add(1);
             }
             None
         };
         let mut places = Vec::new();
         for name in id {
-            let found = place(name).filter(|(_, kind)| is_simple(kind));
-            let expected = "the name of a value of the event that is a single word, bytes or a string";
-            places.push(found.ok_or_else(|| Wrong::Id(name.clone(), expected))?.0);
+            let found = place(name).filter(|(_, kind)| is_simple(kind)).map(|(place, _)| place);
+            let number = || name.parse().ok().filter(|_| name.starts_with(|c: char| c.is_ascii_digit()));
+            let expected = "the name of a value of the event that is a single word or bytes, or a number that stands for one";
+            let found = found.or_else(|| number().map(Place::Always));
+            places.push(found.ok_or_else(|| Wrong::Id(name.clone(), expected))?);
         }
         let number = |name: &str| place(name).filter(|(_, kind)| matches!(kind, DynSolType::Uint(_)));
         let expected = "the name of an unsigned number of the event";
@@ -82,18 +91,27 @@ impl End {
         !self.id.is_empty()
     }
 
+    /// What tells it from other ends, whatever its values are called.
+    pub(crate) fn marks(&self) -> String {
+        format!("{} {:?} {:?}", self.topic, self.id, self.amount)
+    }
+
     /// The message; `None` where the log has another shape, or messages have no id.
     pub(crate) fn read(&self, log: &Log) -> Option<Message> {
         let found = self.event.decode_log_parts(log.topics.iter().copied(), &log.data).ok()?;
-        let value = |place: &Place| if place.indexed { &found.indexed } else { &found.body }.get(place.at);
-        let words: Vec<B256> = self.id.iter().map(|place| word(value(place)?)).collect::<Option<_>>()?;
+        let value = |place: &Place| match place {
+            Place::Topic(at) => word(found.indexed.get(*at)?),
+            Place::Data(at) => word(found.body.get(*at)?),
+            Place::Always(number) => Some(B256::from(*number)),
+        };
+        let words: Vec<B256> = self.id.iter().map(value).collect::<Option<_>>()?;
         let id = match words.as_slice() {
             [] => return None,
             [only] => *only,
             several => keccak256(several.iter().flat_map(|word| word.0).collect::<Vec<u8>>()),
         };
         let amount_raw = match &self.amount {
-            Some(place) => Some(U256::from_be_bytes(word(value(place)?)?.0)),
+            Some(place) => Some(U256::from_be_bytes(value(place)?.0)),
             None => None,
         };
         Some(Message { id, amount_raw })
@@ -109,15 +127,14 @@ fn is_simple(kind: &DynSolType) -> bool {
             | DynSolType::FixedBytes(_)
             | DynSolType::Address
             | DynSolType::Bytes
-            | DynSolType::String
     )
 }
 
-/// A value as one word; of bytes and texts the hash, which is what an indexed one is in a log.
+/// A value as one word; of bytes the hash, which is what indexed ones are in a log. Texts are not taken: decoding makes different
+/// bytes that are no text equal.
 fn word(value: &DynSolValue) -> Option<B256> {
     match value {
         DynSolValue::Bytes(bytes) => Some(keccak256(bytes)),
-        DynSolValue::String(text) => Some(keccak256(text)),
         other => other.as_word(),
     }
 }
@@ -175,6 +192,18 @@ mod tests {
         assert!(read(1, 2, 3) != read(1, 3, 3) && read(1, 2, 3) != read(2, 2, 3));
     }
 
+    /// Two chains that count by themselves, of which the first does not log who it is.
+    #[test]
+    fn a_number_stands_for_what_one_end_does_not_log() {
+        let published = "Published(uint16 chain, bytes32 indexed sender, uint64 sequence, bytes payload)";
+        let named = end(published, &["chain", "sequence"], None).unwrap();
+        let fixed = |number: &str| end(published, &[number, "sequence"], None).unwrap();
+        let message = Published { chain: 5, sender: B256::ZERO, sequence: 9, payload: Bytes::new() };
+        assert_eq!(fixed("5").read(&log(&message)), named.read(&log(&message)));
+        assert_ne!(fixed("6").read(&log(&message)), named.read(&log(&message)));
+        assert_ne!(fixed("5").marks(), fixed("6").marks());
+    }
+
     #[test]
     fn bytes_are_the_same_whether_the_log_holds_them_or_their_hash() {
         let hashed = end("Hashed(bytes indexed payload)", &["payload"], None).unwrap();
@@ -202,6 +231,7 @@ mod tests {
             Err(Wrong::Event(_))
         ));
         assert!(matches!(end(sent, &["key"], None), Err(Wrong::Id(name, _)) if name == "key"));
+        assert!(matches!(end("Sent(string key)", &["key"], None), Err(Wrong::Id(..))));
         assert!(matches!(end("Sent(uint256[] ids)", &["ids"], None), Err(Wrong::Id(..))));
         assert!(matches!(end(sent, &["id"], Some("to")), Err(Wrong::Amount(name, _)) if name == "to"));
     }

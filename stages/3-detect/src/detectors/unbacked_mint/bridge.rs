@@ -13,7 +13,7 @@ use crate::messages::{
 use alloy_primitives::{Address, B256};
 use cordon_model::execution::{Execution, Log, Transfer};
 use cordon_model::finding::sign::{MessageFault, Sign, Unbacked};
-use cordon_model::finding::{AttackClass, Evidence, Score};
+use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::message::{Claim, Message, SourceId};
 use cordon_model::protocol::Protocol;
 use cordon_model::units::{Asset, ChainId};
@@ -65,7 +65,19 @@ impl Gate {
             let expected = "the names of the values that say which message it is, where there is a source";
             return Err(error("unbacked-mint.bridge.id", "nothing".to_owned(), expected));
         }
-        let travels_max_s = travels_max_hours.saturating_mul(HOUR_S);
+        if let Some(one) = source.iter().find(|one| one.amount.is_some() != amount.is_some()) {
+            let value = format!("{:?}", one.amount);
+            return Err(error(
+                "unbacked-mint.bridge.source.amount",
+                value,
+                "an amount at both ends, or at none",
+            ));
+        }
+        if travels_max_hours.is_none() && !sources.is_empty() {
+            let expected = "the longest that a message takes, where there is a source";
+            return Err(error("unbacked-mint.bridge.travels_max_hours", "nothing".to_owned(), expected));
+        }
+        let travels_max_s = travels_max_hours.unwrap_or_default().saturating_mul(HOUR_S);
         Ok(Self { custody: *custody, released, sources, travels_max_s, clocks_s: *clocks_s })
     }
 
@@ -172,7 +184,11 @@ impl Gate {
             paid_s: execution.timestamp_s,
             travels_max_s: self.travels_max_s,
             clocks_s: self.clocks_s,
-            finding: statement.by(detector, protocol, execution),
+            // It is said later than what else the detector says of the transaction, and must not be taken for that.
+            finding: Finding {
+                detector: detector.to_owned(),
+                ..statement.by(&format!("{detector}/message"), protocol, execution)
+            },
         })
     }
 }
@@ -186,8 +202,7 @@ impl Source {
             Wrong::Amount(name, expected) => error("unbacked-mint.bridge.source.amount", name, expected),
         })?;
         let chain_id = ChainId(*chain);
-        let marks = [event.as_str(), &id.join(","), amount.as_deref().unwrap_or_default()];
-        let id = SourceId::derive(chain_id, *contract, &marks);
+        let id = SourceId::derive(chain_id, *contract, &[&sent.marks()]);
         Ok(Self { id, chain_id, contract: *contract, sent })
     }
 

@@ -239,7 +239,7 @@ fn bridged(custody: Address) -> UnbackedMintConfig {
         release_event: NAMED.to_owned(),
         id: vec!["id".to_owned()],
         amount: None,
-        travels_max_hours: week(),
+        travels_max_hours: Some(168),
         clocks_s: two_slots(),
         source: Vec::new(),
     };
@@ -384,6 +384,13 @@ fn unusable_values_are_refused_by_key() {
             .starts_with("unbacked-mint.bridge.source.event")
     );
     assert!(refused(&|bridge| bridge.source[0].id = Vec::new()).contains("as many names"));
+    let hours = refused(&|bridge| bridge.travels_max_hours = None);
+    assert!(hours.starts_with("unbacked-mint.bridge.travels_max_hours = 'nothing'"));
+    let uncounted = |bridge: &mut BridgeConfig| {
+        bridge.source[0].event = "Sent(bytes32 indexed id, uint256 amount)".to_owned();
+        bridge.source[0].amount = Some("amount".to_owned());
+    };
+    assert!(refused(&uncounted).starts_with("unbacked-mint.bridge.source.amount"));
     let nameless = |bridge: &mut BridgeConfig| (bridge.id, bridge.source[0].id) = (Vec::new(), Vec::new());
     assert!(refused(&nameless).starts_with("unbacked-mint.bridge.id = 'nothing'"));
 }
@@ -392,7 +399,7 @@ fn unusable_values_are_refused_by_key() {
 fn the_tables_are_read_from_a_file() {
     let text = "[[detector]]\ntype = 'unbacked-mint'\n[[detector.backing]]\ntoken = '0x1111111111111111111111111111111111111111'\n\
         custody = '0x2222222222222222222222222222222222222222'\nasset = 'native'\n[[detector.bridge]]\n\
-        custody = '0x2222222222222222222222222222222222222222'\nrelease_event = 'Released(bytes32 indexed id)'\nid = ['id']\n[[detector.bridge.source]]\n\
+        custody = '0x2222222222222222222222222222222222222222'\nrelease_event = 'Released(bytes32 indexed id)'\nid = ['id']\ntravels_max_hours = 1\n[[detector.bridge.source]]\n\
         chain = 10\ncontract = '0x3333333333333333333333333333333333333333'\nevent = 'Sent(bytes32 indexed id)'\nid = ['id']\n";
     #[derive(Debug, Deserialize)]
     struct File {
