@@ -21,44 +21,33 @@ pub fn chain_notices(
     standing: &[NetworkAlarm],
 ) -> Vec<Notice> {
     let once = sequence.to_string();
-    let tell = |occasion: &[&str], audience, severity, title: String, lines: Vec<String>| {
-        let (chain, audience_text) = (chain_id.to_string(), format!("{audience:?}"));
-        let mut parts = vec!["chain", chain.as_str(), audience_text.as_str()];
-        parts.extend(occasion);
-        let id = NoticeId::derive(&parts);
-        Notice { id, incident: None, protocol: None, chain_id, severity, audience, title, lines }
-    };
-    let to_both = |occasion: &[&str], severity, title: &str, lines: Vec<String>| {
-        [Audience::Responders, Audience::Signers]
-            .map(|audience| tell(occasion, audience, severity, title.to_owned(), lines.clone()))
-            .to_vec()
-    };
+    let teller = Teller(chain_id);
     let as_told = |told: Told| {
         let Told { audience, severity, title, lines } = told;
-        tell(&["raised", &once], audience, severity, title, lines)
+        teller.tell(&["raised", &once], audience, severity, title, lines)
     };
     match event {
         ChainEvent::AlarmRaised { alarm } => raised(alarm, standing).into_iter().map(as_told).collect(),
         ChainEvent::AlarmCleared { kind, subject } => {
             let about = subject.map(|subject| format!(" of {subject}")).unwrap_or_default();
             let title = format!("over: {kind}{about}");
-            vec![tell(&["cleared", &once], Audience::Responders, Severity::Low, title, Vec::new())]
+            vec![teller.tell(&["cleared", &once], Audience::Responders, Severity::Low, title, Vec::new())]
         }
         ChainEvent::Held { why } => {
             let then = "attacks are still detected; what would contain them waits for a person";
             let lines = vec![why.clone(), then.to_owned()];
-            to_both(&["held", &once], Severity::High, "Cordon sends nothing on this chain", lines)
+            teller.to_both(&["held", &once], Severity::High, "Cordon sends nothing on this chain", lines)
         }
         ChainEvent::Released { why } => {
             let title = "Cordon sends on this chain again";
-            to_both(&["released", &once], Severity::Medium, title, vec![why.clone()])
+            teller.to_both(&["released", &once], Severity::Medium, title, vec![why.clone()])
         }
         ChainEvent::Halted { why } => {
             let then = "no attack on it is detected, and nothing is contained, until Cordon is started again";
             let lines = vec![why.clone(), then.to_owned()];
             // The same obstacle met again after a restart is the same occasion: a supervisor that restarts for ever must
             // not page for ever.
-            to_both(&["halted", why], Severity::Critical, "Cordon no longer watches this chain", lines)
+            teller.to_both(&["halted", why], Severity::Critical, "Cordon no longer watches this chain", lines)
         }
         ChainEvent::ReplayMismatch { block, what } => {
             // While the alarm stands people know; the single blocks are in the log.
@@ -69,13 +58,13 @@ pub fn chain_notices(
             let lines = vec![what.clone(), "its facts are not relied upon".to_owned()];
             // The same block judged again is the same occasion.
             let occasion = ["mismatch", &block.hash.to_string()];
-            vec![tell(&occasion, Audience::Responders, Severity::Medium, title, lines)]
+            vec![teller.tell(&occasion, Audience::Responders, Severity::Medium, title, lines)]
         }
         ChainEvent::Followed { protocol, contract, block, because } => {
             let title = format!("contract {contract} joined '{protocol}'");
             let lines = vec![how_joined(*because), when_joined(*block)];
             let occasion = ["followed", &protocol.0, &contract.to_string(), &block.hash.to_string()];
-            let mut notice = tell(&occasion, Audience::Responders, Severity::Low, title, lines);
+            let mut notice = teller.tell(&occasion, Audience::Responders, Severity::Low, title, lines);
             notice.protocol = Some(protocol.clone());
             vec![notice]
         }
@@ -87,6 +76,32 @@ pub fn chain_notices(
         | ChainEvent::Messages { .. }
         | ChainEvent::Withheld { .. }
         | ChainEvent::Accepted { .. } => Vec::new(),
+    }
+}
+
+/// Makes the notices of one chain.
+struct Teller(ChainId);
+
+impl Teller {
+    fn tell(
+        &self,
+        occasion: &[&str],
+        audience: Audience,
+        severity: Severity,
+        title: String,
+        lines: Vec<String>,
+    ) -> Notice {
+        let (chain, audience_text) = (self.0.to_string(), format!("{audience:?}"));
+        let mut parts = vec!["chain", chain.as_str(), audience_text.as_str()];
+        parts.extend(occasion);
+        let id = NoticeId::derive(&parts);
+        Notice { id, incident: None, protocol: None, chain_id: self.0, severity, audience, title, lines }
+    }
+
+    fn to_both(&self, occasion: &[&str], severity: Severity, title: &str, lines: Vec<String>) -> Vec<Notice> {
+        [Audience::Responders, Audience::Signers]
+            .map(|audience| self.tell(occasion, audience, severity, title.to_owned(), lines.clone()))
+            .to_vec()
     }
 }
 
