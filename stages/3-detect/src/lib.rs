@@ -25,6 +25,8 @@ mod set;
 mod valuation;
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod testing;
 
 pub use anyone::{anyone, public_contracts};

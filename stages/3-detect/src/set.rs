@@ -321,7 +321,6 @@ mod tests {
     use cordon_model::execution::{FrameKind, Status};
     use cordon_model::finding::AttackClass;
     use cordon_model::units::ChainId;
-    use proptest::prelude::*;
 
     fn set() -> DetectorSet {
         let configs = [
@@ -441,36 +440,6 @@ mod tests {
         let execution = script.judged_by(&set);
         assert_eq!(execution.views.len(), VIEWS_MAX);
         assert!(set.gaps(&execution).iter().any(|gap| gap.detector == "views"));
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-
-        /// Whatever a record says, judging it ends without a panic, twice with the same result.
-        #[test]
-        fn no_record_stops_the_detectors(
-            parents in prop::collection::vec(any::<Option<u32>>(), 40),
-            amounts in prop::collection::vec(any::<[u64; 4]>(), 20),
-            words in prop::collection::vec(prop::option::of(any::<[u8; 32]>()), 40),
-            truncated: bool,
-        ) {
-            let set = set();
-            let mut execution = World::new().script().strike().judged_by(&set);
-            for (frame, parent) in execution.frames.iter_mut().zip(parents) {
-                frame.parent = parent.map(|parent| parent % 50);
-            }
-            for (moved, limbs) in execution.transfers.iter_mut().zip(amounts) {
-                moved.amount_raw = alloy_primitives::U256::from_limbs(limbs);
-            }
-            for (reading, word) in execution.views.iter_mut().zip(words) {
-                reading.after = word.map(|word| word.to_vec().into());
-            }
-            execution.truncated = truncated;
-            let findings = set.inspect(&execution);
-            prop_assert!(findings.iter().all(|finding| finding.score.0 <= 1_000));
-            prop_assert_eq!(findings, set.inspect(&execution));
-            let _gaps = set.gaps(&execution);
-        }
     }
 
     #[test]
