@@ -4,24 +4,26 @@
 //! never: speak of an attack by itself. Flash loans pay for liquidations, refinancing and arbitrage every day.
 //!
 //! A loan is a movement of an asset from an account that is not the sender's to one that is, and at least as much of
-//! the same asset back, later, to the same account. Between the two, control came from a foreign account back to the
+//! the same asset back, later, to the same account, at once or in parts. Between the two, control came from a foreign account back to the
 //! sender's side: the callback that every lender makes (EIP-3156, Aave `executeOperation`, Balancer
 //! `receiveFlashLoan`, Uniswap callbacks). A swap forth and back has no callback in which both happen.
 //!
 //! Source: 42 of 93 archived attacks against 3 of 6,041 ordinary calls hold such a loan (`cordon backtest`); borrowed
 //! funds are what makes price and accounting attacks affordable (Qin et al., "Attacking the DeFi Ecosystem with Flash Loans",
 //! FC 2021). Limits: loans that are repaid from another account than the one they went to outside the sender's side,
-//! and those of a lender that is the protocol itself where nothing else of the protocol was called.
+//! those of a lender that is the protocol itself where nothing else of the protocol was called, and coins that are minted
+//! for the transaction and burned at its end.
 
 use crate::detector::{Detector, Statement};
 use crate::parties::SendersSide;
 use alloy_primitives::{Address, U256};
-use cordon_model::execution::{Execution, Frame, FrameKind};
+use cordon_model::execution::{Execution, Frame, FrameKind, Transfer};
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::protocol::Protocol;
 use cordon_model::units::{Asset, Bps};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::detectors::ConfigError;
 
@@ -94,14 +96,13 @@ impl Detector for FlashLoan {
             return Vec::new();
         }
         let loans = self.loans(&side, execution);
+        let entries: Vec<&Frame> = side.entries(protocol, execution).collect();
         let under_loan = loans.iter().filter_map(|loan| {
             let within = |seq: u32| (loan.from_seq..=loan.to_seq).contains(&seq);
             let called_back = callbacks.iter().any(|(enter, exit)| within(*exit) || within(*enter));
-            let entries = side.entries(protocol, execution);
-            let used: Vec<&Frame> =
-                entries.filter(|frame| within(frame.enter_seq) && !loan.is_made_by(frame)).collect();
-            let first = used.first()?;
-            called_back.then_some((used.len(), first.address, *loan))
+            let mut used = entries.iter().filter(|frame| within(frame.enter_seq) && !loan.is_made_by(frame));
+            let first = used.next().filter(|_| called_back)?;
+            Some((used.count().saturating_add(1), first.address, *loan))
         });
         // The one under which most was done; of equals the first.
         let best = under_loan.reduce(|best, next| if next.0 > best.0 { next } else { best });
@@ -125,37 +126,69 @@ impl Detector for FlashLoan {
 }
 
 impl FlashLoan {
-    /// What went to the sender's side and came back, each loan once: a payment settles the oldest loan that it covers.
+    /// What went to the sender's side and came back, each loan once.
     fn loans(&self, side: &SendersSide, execution: &Execution) -> Vec<Loan> {
-        let mut open: BTreeMap<(Address, Asset), Vec<(u32, U256)>> = BTreeMap::new();
+        let mut accounts: BTreeMap<(Address, Asset), Account> = BTreeMap::new();
         let mut loans = Vec::new();
-        for transfer in &execution.transfers {
+        for transfer in execution.transfers.iter().filter(|transfer| !transfer.amount_raw.is_zero()) {
             let (from_own, to_own) = (side.has(transfer.from), side.has(transfer.to));
             if !from_own && to_own && !transfer.from.is_zero() {
-                let lent = open.entry((transfer.from, transfer.asset)).or_default();
-                lent.push((transfer.seq, transfer.amount_raw));
+                accounts.entry((transfer.from, transfer.asset)).or_default().lend(transfer);
             } else if from_own && !to_own {
-                let Some(lent) = open.get_mut(&(transfer.to, transfer.asset)) else { continue };
-                let settled = lent.iter().position(|(_, amount)| self.settles(*amount, transfer.amount_raw));
-                let Some(settled) = settled else { continue };
-                let (from_seq, amount_raw) = lent.remove(settled);
-                loans.push(Loan {
-                    lender: transfer.to,
-                    asset: transfer.asset,
-                    amount_raw,
-                    repaid_raw: transfer.amount_raw,
-                    from_seq,
-                    to_seq: transfer.seq,
-                });
+                let account = accounts.get_mut(&(transfer.to, transfer.asset));
+                loans.extend(account.and_then(|account| account.repay(transfer, self.fee_max_bps)));
             }
         }
         loans
     }
+}
 
-    fn settles(&self, lent: U256, paid: U256) -> bool {
-        let fee_max = lent.saturating_mul(U256::from(self.fee_max_bps.0)) / U256::from(10_000u32);
-        !lent.is_zero() && paid >= lent && paid <= lent.saturating_add(fee_max)
+/// What one lender lent of one asset and did not get back yet.
+#[derive(Debug, Clone, Default)]
+struct Account {
+    /// When each amount was lent, of equal amounts the oldest first.
+    lent: BTreeSet<(U256, Reverse<u32>)>,
+    since_seq: u32,
+    lent_raw: U256,
+    paid_raw: U256,
+}
+
+impl Account {
+    fn lend(&mut self, transfer: &Transfer) {
+        if self.lent.is_empty() {
+            *self = Self { since_seq: transfer.seq, ..Self::default() };
+        }
+        self.lent.insert((transfer.amount_raw, Reverse(transfer.seq)));
+        self.lent_raw = self.lent_raw.saturating_add(transfer.amount_raw);
     }
+
+    /// A payment settles the largest loan that it covers; or, with those before it that settled none, all that is open.
+    fn repay(&mut self, transfer: &Transfer, fee_max_bps: Bps) -> Option<Loan> {
+        let paid_raw = transfer.amount_raw;
+        let nearest = self.lent.range(..=(paid_raw, Reverse(0))).next_back().copied();
+        let (amount_raw, repaid_raw, from_seq) = match nearest {
+            Some((lent_raw, seq)) if settles(lent_raw, paid_raw, fee_max_bps) => {
+                self.lent.remove(&(lent_raw, seq));
+                self.lent_raw = self.lent_raw.saturating_sub(lent_raw);
+                (lent_raw, paid_raw, seq.0)
+            }
+            _ => {
+                self.paid_raw = self.paid_raw.saturating_add(paid_raw);
+                if !settles(self.lent_raw, self.paid_raw, fee_max_bps) {
+                    return None;
+                }
+                self.lent.clear();
+                (self.lent_raw, self.paid_raw, self.since_seq)
+            }
+        };
+        let (lender, asset, to_seq) = (transfer.to, transfer.asset, transfer.seq);
+        Some(Loan { lender, asset, amount_raw, repaid_raw, from_seq, to_seq })
+    }
+}
+
+fn settles(lent_raw: U256, paid_raw: U256, fee_max_bps: Bps) -> bool {
+    let fee_max = lent_raw.saturating_mul(U256::from(fee_max_bps.0)) / U256::from(10_000u32);
+    !lent_raw.is_zero() && paid_raw >= lent_raw && paid_raw <= lent_raw.saturating_add(fee_max)
 }
 
 /// When control came from a foreign account back to the sender's side: entry and exit of each such call.
@@ -221,6 +254,37 @@ mod tests {
         assert_eq!(judged(&lent(1_000, 1_021, use_vault)), []);
         assert_eq!(judged(&lent(1_000, 999, use_vault)), []);
         assert_eq!(judged(&lent(0, 0, use_vault)), []);
+    }
+
+    /// A lender that lends these parts, calls back and takes those.
+    fn in_parts(lent: &[u64], repaid: &[u64]) -> Vec<Finding> {
+        let mut script = World::new().script();
+        script.call(BOB, 9, |script| {
+            lent.iter().for_each(|part| script.transfer(USD, BOB, CONTROLLER, wad(*part)));
+            script.call(CONTROLLER, 8, |script| {
+                script.call(LENDING_VAULT, 1, |_| {});
+                repaid.iter().for_each(|part| script.transfer(USD, CONTROLLER, BOB, wad(*part)));
+            });
+        });
+        judged(&script.finish(&[]))
+    }
+
+    fn amounts(findings: &[Finding]) -> Vec<(U256, U256)> {
+        let amounts = findings.iter().map(|finding| match &finding.evidence {
+            Evidence::FlashLoan { amount_raw, repaid_raw, .. } => (*amount_raw, *repaid_raw),
+            other => panic!("{other:?}"),
+        });
+        amounts.collect()
+    }
+
+    #[test]
+    fn a_loan_that_is_taken_or_repaid_in_parts_is_a_loan() {
+        assert_eq!(amounts(&in_parts(&[1_000], &[400, 1, 604])), [(wad(1_000), wad(1_005))]);
+        assert_eq!(amounts(&in_parts(&[600, 400], &[1_005])), [(wad(1_000), wad(1_005))]);
+        assert_eq!(amounts(&in_parts(&[600, 400], &[200, 805])), [(wad(1_000), wad(1_005))]);
+        assert_eq!(amounts(&in_parts(&[600, 400], &[600, 400])), [(wad(600), wad(600))]);
+        assert_eq!(amounts(&in_parts(&[1_000], &[500, 499])), []);
+        assert_eq!(amounts(&in_parts(&[1_000], &[500, 521])), []);
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! protected contract. Must never: speak of an attack by itself. Factories and wallets of one use exist.
 //!
 //! Whoever attacks from a constructor, or creates his contract and strikes at once, leaves no time in which the
-//! contract could be looked at before (13 % of archived attack traces do; detectors of new contracts miss them by
-//! construction, LookAhead 2024). Users come with accounts that exist. Limits: a contract that was created a block
+//! contract could be looked at before (19 of 93 archived attacks, against 13 of 6,041 ordinary calls, `cordon backtest`;
+//! detectors of new contracts miss them by construction, LookAhead 2024). Users come with accounts that exist. Limits: a contract that was created a block
 //! earlier is not seen here.
 
 use crate::detector::{Detector, Statement};
@@ -107,6 +107,22 @@ mod tests {
             script.create(CHILD, |script| script.call(LENDING_VAULT, 1, |_| {}));
         });
         assert_eq!(judged(&script.finish(&[])), []);
+    }
+
+    #[test]
+    fn a_contract_that_a_new_contract_creates_is_new_as_well() {
+        let grandchild = Address::repeat_byte(0xcc);
+        let mut script = World::new().script();
+        script.create(CHILD, |script| {
+            script.create(grandchild, |script| script.call(LENDING_VAULT, 1, |_| {}));
+        });
+        assert_eq!(caller(&judged(&script.finish(&[]))), Some(grandchild));
+    }
+
+    #[test]
+    fn a_call_that_was_undone_did_not_happen() {
+        let undone = created(|_| {}, |script| script.reverted(LENDING_VAULT, 1, |_| {}));
+        assert_eq!(judged(&undone), []);
     }
 
     #[test]

@@ -10,8 +10,9 @@
 //! neither. Second, a gain for which nothing was paid at all, after many calls: an arbitrage takes two to four.
 //!
 //! Source: the profit test of DeFort (ISSTA 2024) and DeFiRanger (TDSC 2023) without their prices. Limits: debts that are
-//! not tokens (borrowing against collateral that stays where it is looks paid), and gains that go to an account outside
-//! the sender's side.
+//! not tokens (borrowing against collateral that stays where it is looks paid), gains that go to an account outside the
+//! sender's side, and payment with a grain of any token, or with any amount of a worthless one that the sender did not
+//! create in the transaction itself.
 
 use crate::detector::{Detector, Statement};
 use crate::detectors::ConfigError;
@@ -87,9 +88,7 @@ impl Detector for Profit {
     fn inspect(&self, protocol: &Protocol, execution: &Execution) -> Vec<Finding> {
         let side = SendersSide::of(protocol, execution);
         let flows = NetFlows::of(execution);
-        // What the sender's side issues itself is worth what it says, which is nothing.
-        let of_others = |delta: &AssetDelta| !matches!(delta.asset, Asset::Token(token) if side.has(token));
-        let changes = flows.of_side(&side).into_iter().filter(of_others);
+        let changes = flows.of_side(&side).into_iter().filter(|delta| is_of_others(&side, delta));
         let (mut paid, mut gains): (Vec<_>, Vec<_>) = changes.partition(is_loss);
         if gains.is_empty() {
             return Vec::new();
@@ -124,6 +123,11 @@ impl Profit {
     }
 }
 
+/// What the sender's side issues itself is worth what it says, which is nothing.
+fn is_of_others(side: &SendersSide, delta: &AssetDelta) -> bool {
+    !matches!(delta.asset, Asset::Token(token) if side.has(token))
+}
+
 fn is_loss(delta: &AssetDelta) -> bool {
     delta.delta_raw.is_negative()
 }
@@ -153,7 +157,8 @@ fn usize_of(count: u32) -> usize {
 /// The protected contract that lost most assets and gained none; of equals the one with the lowest address.
 fn loser(protocol: &Protocol, side: &SendersSide, flows: &NetFlows) -> Option<(Address, Vec<AssetDelta>)> {
     let protected = flows.accounts().filter(|account| protocol.protects(*account) && !side.has(*account));
-    let losses = protected.map(|account| (account, flows.of_account(account)));
+    let counted = |account| flows.of_account(account).into_iter().filter(|delta| is_of_others(side, delta));
+    let losses = protected.map(|account| (account, counted(account).collect::<Vec<_>>()));
     losses
         .filter(|(_, deltas)| !deltas.is_empty() && deltas.iter().all(is_loss))
         .reduce(|most, next| if next.1.len() > most.1.len() { next } else { most })
@@ -198,6 +203,20 @@ mod tests {
         assert_eq!(judged(&traded), []);
         let redeemed = script(|script| script.redeem_shares(CONTROLLER, wad(1), wad(1)));
         assert_eq!(judged(&redeemed), []);
+    }
+
+    #[test]
+    fn coins_of_the_senders_own_making_are_no_payment() {
+        let mut script = World::new().script();
+        script.create(CHILD, |_| {});
+        script.transfer(Asset::Token(CHILD), CONTROLLER, LENDING_VAULT, wad(1_000_000));
+        script.transfer(USD, LENDING_VAULT, CONTROLLER, wad(5));
+        // The vault seems to have got something. Whoever has to pay in it lost all the same.
+        let findings = judged(&script.finish(&[]));
+        let [finding] = findings.as_slice() else { panic!("{findings:?}") };
+        assert!(
+            matches!(&finding.evidence, Evidence::Profit { paid, loser: Some(LENDING_VAULT), .. } if paid.is_empty())
+        );
     }
 
     #[test]
