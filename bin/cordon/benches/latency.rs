@@ -43,7 +43,9 @@ fn main() {
     let (blocks, block_s) = (setting("LATENCY_BLOCKS", 60), setting("LATENCY_BLOCK_S", 1));
     let nodes = setting("LATENCY_NODES", 1);
     stand::run(async |binary| {
-        let runs = (0..nodes).map(|_| watched(&binary, blocks, block_s));
+        // One after the other within a block's time, so that no two of them mine at the same moment.
+        let late = |at: u64| Duration::from_millis(at * block_s * 1_000 / nodes);
+        let runs = (0..nodes).map(|at| watched(&binary, late(at), (blocks, block_s)));
         let mut all = Samples::new();
         for samples in futures::future::join_all(runs).await {
             samples.into_iter().for_each(|(key, values)| all.entry(key).or_default().extend(values));
@@ -58,8 +60,8 @@ fn main() {
     });
 }
 
-/// One node with a watcher over each transport.
-async fn watched(binary: &Path, blocks: u64, block_s: u64) -> Samples {
+/// One node with a watcher over each transport, which begins to mine so much later.
+async fn watched(binary: &Path, late: Duration, (blocks, block_s): (u64, u64)) -> Samples {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::start(binary, folder.path(), 31_337, &[]).await;
     let mut watchers = Vec::new();
@@ -77,6 +79,7 @@ async fn watched(binary: &Path, blocks: u64, block_s: u64) -> Samples {
         watchers.push((transport, watcher, noticed));
     }
     let heads = heads(&node.socket).await;
+    tokio::time::sleep(late).await;
     node.anvil.rpc("evm_setIntervalMining", json!([block_s])).await;
     let thefts = node.thieve(blocks).await;
     tokio::time::sleep(LAST_NOTICES).await;

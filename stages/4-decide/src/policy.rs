@@ -4,13 +4,13 @@
 //! default allows nothing: a lever acts by itself only where the operator granted it, the attack was shown to be
 //! stopped, and the side-effects stay within the operator's bound.
 
-use cordon_model::finding::Finding;
+use cordon_model::finding::{Finding, Score};
 use cordon_model::incident::{Incident, Severity};
 use cordon_model::plan::Plan;
 use cordon_model::protocol::{Capability, Grant, Protocol};
 use cordon_model::simulation::Simulation;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// The operator's policy.
@@ -53,10 +53,26 @@ impl Policy {
     /// Whether findings of one transaction are strong enough to open an incident.
     #[must_use]
     pub fn is_alarming(&self, findings: &[Finding]) -> bool {
-        let single = findings.iter().any(|finding| finding.score.0 >= self.alarm_score);
-        let joint = findings.iter().filter(|finding| finding.score.0 >= self.joint_alarm_score);
-        let voices: BTreeSet<&str> = joint.map(|finding| finding.detector.as_str()).collect();
-        single || voices.len() > 1
+        self.strength(findings).0 >= self.alarm_score
+    }
+
+    /// How strong the findings of one transaction are together: the strongest alone, or the sum of what the detectors say
+    /// that reach [`Policy::joint_alarm_score`], each by its strongest finding. Two of these open an incident, however low
+    /// that score is set.
+    #[must_use]
+    pub fn strength(&self, findings: &[Finding]) -> Score {
+        let mut voices: BTreeMap<&str, u16> = BTreeMap::new();
+        for finding in findings {
+            let loudest = voices.entry(&finding.detector).or_default();
+            *loudest = finding.score.0.max(*loudest);
+        }
+        let single = voices.values().copied().max().unwrap_or_default();
+        let joint: Vec<u16> = voices.into_values().filter(|score| *score >= self.joint_alarm_score).collect();
+        if joint.len() < 2 {
+            return Score(single);
+        }
+        let sum = joint.into_iter().fold(0u16, u16::saturating_add).min(Score::MAX.0);
+        Score(sum.max(self.alarm_score))
     }
 }
 
@@ -193,7 +209,7 @@ fn ungranted(plan: &Plan, protocol: &Protocol) -> Option<PolicyRule> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{incident_of, protocol, simulation, value_loss};
+    use crate::testing::{finding, incident_of, protocol, simulation, value_loss};
 
     fn incident(severity: Severity) -> Incident {
         let mut incident = incident_of(value_loss(10, 500_000, 1_600));
@@ -246,6 +262,26 @@ mod tests {
             refusal(decide(&policy, &critical, &granted, &foreign)),
             PolicyRule::StepWithoutLever { .. }
         ));
+    }
+
+    #[test]
+    fn detectors_add_up_and_findings_of_one_detector_do_not() {
+        let policy = Policy::default();
+        let strength = |scores: &[(&str, u16)]| {
+            let findings: Vec<_> =
+                scores.iter().map(|(detector, score)| finding(detector, 10, 0, *score)).collect();
+            (policy.strength(&findings).0, policy.is_alarming(&findings))
+        };
+        assert_eq!(strength(&[]), (0, false));
+        assert_eq!(strength(&[("profit", 599)]), (599, false));
+        assert_eq!(strength(&[("profit", 600)]), (600, true));
+        assert_eq!(strength(&[("profit", 300), ("profit", 300)]), (300, false));
+        assert_eq!(strength(&[("profit", 300), ("flash-loan", 300)]), (600, true));
+        assert_eq!(strength(&[("profit", 599), ("flash-loan", 299)]), (599, false));
+        assert_eq!(strength(&[("profit", 900), ("flash-loan", 300)]), (1_000, true));
+        let low = Policy { joint_alarm_score: 100, ..policy };
+        let both = [finding("profit", 10, 0, 100), finding("flash-loan", 10, 0, 100)];
+        assert_eq!(low.strength(&both), Score(600));
     }
 
     #[test]
