@@ -5,11 +5,13 @@
 //! once, each with its key, its value and what was expected. Secrets never stand in the file: it names the
 //! environment variables that hold them. Must never: touch the network, so that `cordon check` runs offline.
 
+mod calibration;
 mod chain;
 mod checks;
 pub mod raw;
 pub(crate) mod rules;
 
+pub use calibration::Calibration;
 pub use chain::{Chain, Node};
 
 use crate::config::raw::{RawAccount, RawAsset, RawConfig, RawLever, RawProtocol, RawSigner};
@@ -43,6 +45,8 @@ pub struct Config {
     pub detectors: Vec<DetectorConfig>,
     /// What may be done without a person.
     pub policy: cordon_decide::Policy,
+    /// How many false alarms are allowed.
+    pub calibration: Calibration,
     /// Keys that Cordon may use.
     pub signers: Vec<Signer>,
     /// Where notices go.
@@ -240,6 +244,8 @@ impl Resolver<'_> {
         for path in abis.iter().filter(|path| !path.is_file()) {
             self.problem::<()>("protocol.abi", path.display(), "a file with an artifact or a JSON ABI");
         }
+        let calibration = Calibration { file: self.folder.join(&raw.calibration.file), ..raw.calibration };
+        let calibrated = self.calibrated(&calibration.file);
         let config = |chain: Chain| Config {
             store: self.folder.join(&raw.store.path),
             reports: self.folder.join(&raw.store.reports),
@@ -248,10 +254,15 @@ impl Resolver<'_> {
             chain,
             detectors: detectors.clone(),
             policy: raw.policy.clone(),
+            calibration: calibration.clone(),
             signers: signers.clone(),
             channels: raw.channel.clone(),
         };
-        Some(chains.into_iter().map(config).collect())
+        let mut configs: Vec<Config> = chains.into_iter().map(config).collect();
+        if let Some(file) = calibrated {
+            configs.iter_mut().for_each(|config| config.go_by(&file));
+        }
+        Some(configs)
     }
 
     fn protocol(&mut self, key: &str, raw: RawProtocol, chain_id: ChainId) -> Option<Protocol> {

@@ -260,7 +260,8 @@ impl Engine {
     async fn judge(&mut self, block: Arc<Block>) -> Result<(), EngineError> {
         let Followup { replayed, joined, detectors } = self.replay(&block).await?;
         let stamp = Stamp { at_s: block.timestamp_s, at_block: block.number };
-        let mut chain: Vec<ChainEvent> = self.rules_taken().into_iter().chain(joined).collect();
+        let taken = self.rules_taken().into_iter().chain(self.judged_by());
+        let mut chain: Vec<ChainEvent> = taken.chain(joined).collect();
         for mismatch in &replayed.mismatches {
             tracing::warn!(block = block.number, what = %mismatch.what, "replay does not reproduce the block");
             chain.push(ChainEvent::ReplayMismatch { block: block.block_ref(), what: mismatch.what.clone() });

@@ -128,7 +128,7 @@ pub async fn decide(store: &Path, id: &str, decree: &Decree) -> Result<Dossier, 
 }
 
 /// Opens a log that must exist. An empty file is refused, since opening it would make it a log.
-async fn open(store: &Path) -> Result<SqliteLog, EngineError> {
+pub(crate) async fn open(store: &Path) -> Result<SqliteLog, EngineError> {
     let failed = |source| EngineError::File { doing: "open the event log", path: store.to_owned(), source };
     if std::fs::metadata(store).map_err(failed)?.len() == 0 {
         let empty = "it is empty: no watcher has written to it";
@@ -137,7 +137,7 @@ async fn open(store: &Path) -> Result<SqliteLog, EngineError> {
     Ok(SqliteLog::open(store).await?)
 }
 
-async fn read(log: &dyn EventLog) -> Result<Vec<Dossier>, EngineError> {
+pub(crate) async fn read(log: &dyn EventLog) -> Result<Vec<Dossier>, EngineError> {
     let mut found = Vec::new();
     for stream in log.streams(StreamId::INCIDENTS.to_owned()).await? {
         found.extend(dossier(log.read(stream).await?)?);

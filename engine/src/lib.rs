@@ -8,6 +8,7 @@ pub mod archive;
 pub mod backfill;
 pub mod backtest;
 pub mod bench;
+pub mod calibrate;
 mod certainty;
 pub mod config;
 pub mod drill;

@@ -5,6 +5,7 @@
 //! the new member, since the same block may already use it. Must never: forget a member that the log knows, or keep one
 //! whose block left the chain.
 
+use crate::calibrate::fingerprint;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::journal::Entries;
@@ -13,6 +14,7 @@ use alloy_provider::Provider;
 use cordon_detect::members::{IMPLEMENTATION_SLOT, Joining, as_address, joining, member};
 use cordon_detect::{ConfigError, DetectorConfig, DetectorSet};
 use cordon_model::block::Block;
+use cordon_model::calibration::Judging;
 use cordon_model::chain_state::Followed;
 use cordon_model::log::{ChainEvent, FollowReason, RuleFile};
 use cordon_model::protocol::Protocol;
@@ -125,6 +127,16 @@ impl Engine {
         });
         let files: Vec<RuleFile> = sets.flatten().map(|set| set.file()).collect();
         (files != self.journal.chain().rules).then_some(ChainEvent::RulesTaken { files })
+    }
+
+    /// That transactions are judged in another way than those of the newest block were, if so.
+    pub(crate) fn judged_by(&self) -> Option<ChainEvent> {
+        let judging = Judging {
+            detectors: fingerprint(&self.units),
+            protocols: self.configured.iter().map(|protocol| protocol.id.clone()).collect(),
+            thresholds: self.policy.calibrated.clone(),
+        };
+        (judging != self.journal.chain().judging).then_some(ChainEvent::JudgedBy { judging })
     }
 
     /// The detectors as the log says now.

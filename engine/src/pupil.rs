@@ -8,6 +8,7 @@ use crate::engine::Engine;
 use cordon_decide::Policy;
 use cordon_detect::DetectorSet;
 use cordon_model::baseline::{Baselines, Measure};
+use cordon_model::calibration::Weight;
 use cordon_model::execution::Execution;
 use cordon_model::finding::Finding;
 use cordon_model::incident::Standing;
@@ -26,6 +27,7 @@ pub(crate) struct Pupil<'a> {
     withheld: Vec<ChainEvent>,
     learned: BTreeMap<ProtocolId, Vec<Measure>>,
     tallied: BTreeMap<ProtocolId, Vec<Tally>>,
+    weighed: BTreeMap<ProtocolId, Vec<Weight>>,
     timestamp_s: u64,
 }
 
@@ -46,6 +48,7 @@ impl Engine {
             withheld: Vec::new(),
             learned: BTreeMap::new(),
             tallied: BTreeMap::new(),
+            weighed: BTreeMap::new(),
         };
         let accepted = chain.withheld.iter().filter(|withheld| ordinary.contains(&withheld.tx));
         let accepted = accepted.map(|withheld| {
@@ -87,7 +90,23 @@ impl Pupil<'_> {
                 self.learned.entry(protocol).or_default().extend(firsts);
             }
         }
+        self.weigh(execution.tx, &findings);
         findings
+    }
+
+    /// Notes how strong the findings on a transaction are, whether or not they wake anybody.
+    fn weigh(&mut self, tx: TxRef, findings: &[Finding]) {
+        let mut by_protocol: BTreeMap<&ProtocolId, Vec<Finding>> = BTreeMap::new();
+        for finding in findings {
+            by_protocol.entry(&finding.protocol).or_default().push(finding.clone());
+        }
+        for (protocol, findings) in by_protocol {
+            let Some(strongest) = findings.iter().max_by_key(|finding| finding.score) else { continue };
+            let detectors: BTreeSet<&String> = findings.iter().map(|finding| &finding.detector).collect();
+            let (strength, class) = (self.policy.strength(&findings), strongest.class);
+            let weight = Weight { tx, strength, class, detectors: detectors.into_iter().cloned().collect() };
+            self.weighed.entry(protocol.clone()).or_default().push(weight);
+        }
     }
 
     /// Takes one more ordinary transaction, as the log's own fold will.
@@ -106,7 +125,9 @@ impl Pupil<'_> {
         let tallied = self.tallied.into_iter().filter(|(_, tallies)| !tallies.is_empty());
         let tallied =
             tallied.map(|(protocol, tallies)| ChainEvent::Tallied { protocol, block, timestamp_s, tallies });
-        self.withheld.into_iter().chain(learned).chain(tallied).collect()
+        let weighed = self.weighed.into_iter();
+        let weighed = weighed.map(|(protocol, weights)| ChainEvent::Weighed { protocol, block, weights });
+        self.withheld.into_iter().chain(learned).chain(tallied).chain(weighed).collect()
     }
 }
 

@@ -4,6 +4,7 @@
 //! sent. Total: every event has a meaning in every state, since a chain's stream may be read from any build.
 
 use crate::baseline::{Baselines, Measure};
+use crate::calibration::Judging;
 use crate::log::{ChainEvent, FollowReason, RuleFile};
 use crate::network::{NetworkAlarm, SignalKind};
 use crate::units::{BlockRef, ProtocolId, TxRef};
@@ -31,6 +32,8 @@ pub struct ChainState {
     pub baselines: Baselines,
     /// The operator's rule files, as the newest judged block was judged by.
     pub rules: Vec<RuleFile>,
+    /// By what the newest judged block was judged.
+    pub judging: Judging,
     /// Transactions that woke people, of which they have not said yet that they are ordinary; oldest first.
     pub withheld: VecDeque<Withheld>,
 }
@@ -64,8 +67,11 @@ impl ChainState {
     pub fn apply(&mut self, event: &ChainEvent) {
         match event {
             ChainEvent::Reverted { block } => self.revert(*block),
-            // Messages are a fold of their own, since other chains read it too.
-            ChainEvent::ReplayMismatch { .. } | ChainEvent::Halted { .. } | ChainEvent::Messages { .. } => {}
+            // Messages are a fold of their own, since other chains read it too; weights are read when calibrating.
+            ChainEvent::ReplayMismatch { .. }
+            | ChainEvent::Halted { .. }
+            | ChainEvent::Messages { .. }
+            | ChainEvent::Weighed { .. } => {}
             ChainEvent::Finality { safe, finalized } => (self.safe, self.finalized) = (*safe, *finalized),
             ChainEvent::AlarmRaised { alarm } => {
                 let key = (alarm.signal.kind(), alarm.signal.subject());
@@ -90,6 +96,7 @@ impl ChainState {
                 self.withheld.push_back(Withheld { protocol, tx, firsts });
             }
             ChainEvent::RulesTaken { files } => self.rules.clone_from(files),
+            ChainEvent::JudgedBy { judging } => self.judging.clone_from(judging),
             ChainEvent::Tallied { protocol, block, timestamp_s, tallies } => {
                 self.baselines.count(protocol, *block, *timestamp_s, tallies);
             }

@@ -9,6 +9,7 @@
 pub mod allocation;
 pub mod baseline;
 pub mod block;
+pub mod calibration;
 pub mod chain_state;
 pub mod chains;
 pub mod execution;

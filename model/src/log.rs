@@ -4,6 +4,7 @@
 //! first release: a reader refuses a newer format by name instead of misreading it.
 
 use crate::baseline::Measure;
+use crate::calibration::{Judging, Weight};
 use crate::incident::IncidentEvent;
 use crate::lane::LaneEvent;
 use crate::message::MessageNews;
@@ -215,6 +216,20 @@ pub enum ChainEvent {
         block: BlockRef,
         /// In the order in which it happened.
         news: Vec<MessageNews>,
+    },
+    /// How strong the findings on a protocol's transactions of a block were, whether or not they woke anybody.
+    Weighed {
+        /// Protocol.
+        protocol: ProtocolId,
+        /// Block.
+        block: BlockRef,
+        /// One for each transaction that has findings, in the order of the block.
+        weights: Vec<Weight>,
+    },
+    /// From the next judged block on transactions are judged so.
+    JudgedBy {
+        /// How.
+        judging: Judging,
     },
     /// From the next judged block on the operator's rules are these.
     RulesTaken {

@@ -55,6 +55,11 @@ pub(crate) enum Command {
     /// callTracer), both Zstandard-compressed. Nothing but rules is configured: everybody but the sender counts as protected, and an
     /// alarm is what would open an incident at the defaults.
     Backtest(Backtest),
+    /// Find thresholds that keep the false alarms you allow, from what `watch` has recorded of your own protocols.
+    ///
+    /// Needs a log that `watch` wrote, in which every incident was closed or called a false alarm. Prints what each
+    /// threshold would have done, and writes the file that [calibration] names; `watch` goes by it from its next start on.
+    Calibrate(Calibrate),
     /// Measure what the product costs, each figure as a ratio within one run.
     #[command(subcommand)]
     Bench(Bench),
@@ -148,6 +153,23 @@ pub(crate) struct Backtest {
     /// Rule files to judge by as well; the report says of every rule how often it held.
     #[arg(long, num_args = 1.., value_name = "FILE")]
     pub(crate) rules: Vec<PathBuf>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `cordon calibrate`
+#[derive(Debug, Args)]
+pub(crate) struct Calibrate {
+    /// Configuration file.
+    #[arg(long, default_value = "cordon.toml")]
+    pub(crate) config: PathBuf,
+    /// Count incidents of which nobody has said what they were as false alarms.
+    #[arg(long)]
+    pub(crate) count_undecided: bool,
+    /// Print what would be written, and write nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Print the result as JSON.
     #[arg(long)]
     pub(crate) json: bool,

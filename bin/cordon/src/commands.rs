@@ -3,15 +3,15 @@
 //! In: parsed arguments. Out: text or JSON lines on standard output. Must never print a secret or a node's URL.
 
 use crate::args::{
-    Backfill, Backtest, Bench, BenchReplay, Command, Cordon, Drill, Fix, Incident, IncidentEnd, Inspect,
-    Replay, WithConfig,
+    Backfill, Backtest, Bench, BenchReplay, Calibrate, Command, Cordon, Drill, Fix, Incident, IncidentEnd,
+    Inspect, Replay, WithConfig,
 };
 use anyhow::{Context, Result};
 use cordon_engine::backtest::{Corpus, Labels, backtest};
 use cordon_engine::drill::{self, DrillEvent, Verdict};
 use cordon_engine::incidents::{Decree, Ruling};
 use cordon_engine::{
-    Config, EngineError, FixRequest, Kind, archive, backfill, bench, incidents, inspect, watch,
+    Config, EngineError, FixRequest, Kind, archive, backfill, bench, calibrate, incidents, inspect, watch,
 };
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
@@ -37,6 +37,7 @@ pub(crate) async fn run(arguments: Cordon) -> Result<ExitCode> {
         Command::Replay(arguments) => replay(arguments).await,
         Command::Backfill(arguments) => look_back(arguments).await,
         Command::Backtest(arguments) => judge_recordings(arguments).await,
+        Command::Calibrate(arguments) => find_thresholds(&arguments).await,
         Command::Bench(arguments) => measure(arguments).await,
         Command::Inspect(arguments) => explain(&arguments).await,
         Command::Incident(arguments) => incident(arguments).await,
@@ -251,6 +252,23 @@ async fn judge_recordings(arguments: Backtest) -> Result<ExitCode> {
         say_json(&report)?
     } else {
         report.lines().iter().try_for_each(|line| say(line))?
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// That a budget cannot be shown to be kept is an answer, and no failure of the command.
+async fn find_thresholds(arguments: &Calibrate) -> Result<ExitCode> {
+    let configs = Config::load(&arguments.config).map_err(EngineError::from)?;
+    let report = calibrate::calibrate(&configs, arguments.count_undecided).await?;
+    if arguments.json {
+        say_json(&report)?
+    } else {
+        say(&report.lines().join("\n"))?
+    }
+    let file = configs.first().map(|config| &config.calibration.file).filter(|_| !arguments.dry_run);
+    if let Some(file) = file {
+        write(file, &report.file().map_err(anyhow::Error::msg).context("writing thresholds")?)?;
+        let _gone = writeln!(std::io::stderr(), "written to {}", file.display());
     }
     Ok(ExitCode::SUCCESS)
 }

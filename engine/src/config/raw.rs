@@ -32,6 +32,9 @@ pub struct RawConfig {
     /// Policy.
     #[serde(default)]
     pub policy: cordon_decide::Policy,
+    /// How many false alarms are allowed.
+    #[serde(default)]
+    pub calibration: super::Calibration,
     /// Keys.
     #[serde(default)]
     pub signer: Vec<RawSigner>,

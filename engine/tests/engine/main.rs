@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod bridged;
+mod calibrated;
 #[cfg(test)]
 mod certainty;
 #[cfg(test)]

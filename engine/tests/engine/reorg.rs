@@ -276,7 +276,8 @@ async fn what_a_restarted_process_records_first_carries_chain_time() {
     tower.chain().mine();
     let mut watch = tower.wake().await;
     watch.follow().await.unwrap();
-    let records = watch.records(StreamId::chain(tower.chain_id())).await;
+    let mut records = watch.records(StreamId::chain(tower.chain_id())).await;
+    records.retain(|record| !matches!(record.body, Body::Chain(ChainEvent::JudgedBy { .. })));
     assert_eq!(records.len(), 1, "{records:?}");
     assert_eq!(records[0].at_block, judged, "{:?}", records[0]);
     assert!(records[0].at_s > 1_767_225_600, "{:?}", records[0]);

@@ -10,6 +10,7 @@
 
 mod anyone;
 pub mod baseline;
+pub mod calibrate;
 mod detector;
 pub mod detectors;
 mod entry;

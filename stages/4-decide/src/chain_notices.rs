@@ -73,6 +73,8 @@ pub fn chain_notices(
         | ChainEvent::Learned { .. }
         | ChainEvent::Tallied { .. }
         | ChainEvent::RulesTaken { .. }
+        | ChainEvent::Weighed { .. }
+        | ChainEvent::JudgedBy { .. }
         | ChainEvent::Messages { .. }
         | ChainEvent::Withheld { .. }
         | ChainEvent::Accepted { .. } => Vec::new(),

@@ -4,13 +4,15 @@
 //! default allows nothing: a lever acts by itself only where the operator granted it, the attack was shown to be
 //! stopped, and the side-effects stay within the operator's bound.
 
+use cordon_model::calibration::Thresholds;
 use cordon_model::finding::{Finding, Score};
 use cordon_model::incident::{Incident, Severity};
 use cordon_model::plan::Plan;
 use cordon_model::protocol::{Capability, Grant, Protocol};
 use cordon_model::simulation::Simulation;
+use cordon_model::units::{ProtocolId, TxRef};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// The operator's policy.
@@ -34,6 +36,11 @@ pub struct Policy {
     /// Largest share of working honest transactions that an automatic containment may break unless the incident is
     /// critical, in basis points. Default 5,000: a lever that breaks most use is for critical incidents.
     pub side_effect_max_bps: u32,
+    /// Nothing is done without a person, and the record says what would have been. Default false.
+    pub shadow: bool,
+    /// Thresholds that protocols' own histories gave, in place of [`Policy::alarm_score`]. They come from another file.
+    #[serde(skip)]
+    pub calibrated: Vec<Thresholds>,
 }
 
 impl Default for Policy {
@@ -45,15 +52,33 @@ impl Default for Policy {
             critical_loss_bps: 100,
             act_severity_min: Severity::High,
             side_effect_max_bps: 5_000,
+            shadow: false,
+            calibrated: Vec::new(),
         }
     }
 }
 
 impl Policy {
-    /// Whether findings of one transaction are strong enough to open an incident.
+    /// Whether findings on one transaction of a protocol are strong enough to open an incident.
     #[must_use]
     pub fn is_alarming(&self, findings: &[Finding]) -> bool {
-        self.strength(findings).0 >= self.alarm_score
+        let Some(first) = findings.first() else { return false };
+        let page = self.thresholds(&first.protocol).map_or(Score(self.alarm_score), |own| own.page);
+        self.strength(findings) >= page
+    }
+
+    /// What the history of a protocol gave, if it was asked.
+    fn thresholds(&self, protocol: &ProtocolId) -> Option<&Thresholds> {
+        self.calibrated.iter().find(|own| own.protocol == *protocol)
+    }
+
+    /// How strong the findings on the strongest transaction of an incident are together.
+    fn strongest(&self, incident: &Incident) -> Score {
+        let mut by_transaction: BTreeMap<TxRef, Vec<Finding>> = BTreeMap::new();
+        for finding in &incident.findings {
+            by_transaction.entry(finding.tx).or_default().push(finding.clone());
+        }
+        by_transaction.values().map(|findings| self.strength(findings)).max().unwrap_or(Score(0))
     }
 
     /// How strong the findings of one transaction are together: the strongest alone, or the sum of what the detectors say
@@ -91,6 +116,15 @@ pub enum PolicyRule {
     },
     /// The attack was not shown to be stopped.
     NotProven,
+    /// The protocol's own use comes as close to this more often than the operator allows.
+    TooWeak {
+        /// Strength of the incident's strongest transaction.
+        found: Score,
+        /// Least strength, by calibration.
+        least: Score,
+    },
+    /// The policy records what would be done, and does nothing.
+    Shadow,
     /// The incident is not severe enough.
     SeverityTooLow {
         /// Severity of the incident.
@@ -118,6 +152,13 @@ impl fmt::Display for PolicyRule {
             }
             Self::StepWithoutLever { step } => write!(f, "step '{step}' belongs to no configured lever"),
             Self::NotProven => f.write_str("the plan was not shown to stop the attack"),
+            Self::TooWeak { found, least } => {
+                write!(
+                    f,
+                    "strength {found} is below {least}, from which on the protocol's own history lets a lever act by itself"
+                )
+            }
+            Self::Shadow => f.write_str("the policy is in shadow mode: the plan would have been executed"),
             Self::SeverityTooLow { found, least } => {
                 write!(f, "severity {found} is below {least}, the least at which a lever may act by itself")
             }
@@ -178,13 +219,20 @@ fn forbidden(
     if severity < policy.act_severity_min {
         return Some(PolicyRule::SeverityTooLow { found: severity, least: policy.act_severity_min });
     }
+    if let Some(own) = policy.thresholds(&protocol.id) {
+        let (found, least) = (policy.strongest(incident), own.act);
+        if found < least {
+            return Some(PolicyRule::TooWeak { found, least });
+        }
+    }
     let working = simulation.honest.iter().filter(|trial| trial.works_without).count();
     let broken = simulation.honest_broken();
     let bound = working.saturating_mul(usize::try_from(policy.side_effect_max_bps).unwrap_or(usize::MAX));
     if severity < Severity::Critical && broken.saturating_mul(10_000) > bound {
         return Some(PolicyRule::SideEffectTooLarge { broken, working });
     }
-    None
+    // The last rule: without shadow mode the plan would be executed.
+    policy.shadow.then_some(PolicyRule::Shadow)
 }
 
 fn ungranted(plan: &Plan, protocol: &Protocol) -> Option<PolicyRule> {
@@ -282,6 +330,40 @@ mod tests {
         let low = Policy { joint_alarm_score: 100, ..policy };
         let both = [finding("profit", 10, 0, 100), finding("flash-loan", 10, 0, 100)];
         assert_eq!(low.strength(&both), Score(600));
+    }
+
+    #[test]
+    fn a_protocols_own_thresholds_take_the_place_of_the_policys() {
+        let own = |page, act| {
+            let protocol = finding("profit", 10, 0, 0).protocol;
+            let calibrated = vec![Thresholds { protocol, page: Score(page), act: Score(act) }];
+            Policy { calibrated, ..Policy::default() }
+        };
+        let alone = [finding("profit", 10, 0, 300)];
+        assert!(own(300, 1_000).is_alarming(&alone) && !own(301, 1_000).is_alarming(&alone));
+        assert!(!own(301, 1_000).is_alarming(&[]));
+        let mut others = alone.clone();
+        others[0].protocol = ProtocolId("another".to_owned());
+        assert!(!own(300, 1_000).is_alarming(&others));
+        // To act, the strongest transaction counts, and not all of them together.
+        let mut incident = incident(Severity::Critical);
+        let second = finding("profit", 11, 0, 300);
+        incident.findings = vec![finding("flash-loan", 10, 0, 300), finding("profit", 10, 0, 300), second];
+        let proven = simulation("pause", true, 0);
+        let decided = |policy: &Policy| decide(policy, &incident, &protocol(Grant::Automatic), &proven);
+        assert!(matches!(decided(&own(300, 600)), Decision::Execute { .. }));
+        let refused = refusal(decided(&own(300, 601)));
+        assert_eq!(refused, PolicyRule::TooWeak { found: Score(600), least: Score(601) });
+    }
+
+    #[test]
+    fn shadow_mode_refuses_only_what_would_have_been_executed() {
+        let shadow = Policy { shadow: true, ..Policy::default() };
+        let (critical, granted) = (incident(Severity::Critical), protocol(Grant::Automatic));
+        let proven = decide(&shadow, &critical, &granted, &simulation("pause", true, 0));
+        assert_eq!(refusal(proven), PolicyRule::Shadow);
+        let unproven = decide(&shadow, &critical, &granted, &simulation("pause", false, 0));
+        assert_eq!(refusal(unproven), PolicyRule::NotProven);
     }
 
     #[test]

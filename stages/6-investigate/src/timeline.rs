@@ -7,6 +7,7 @@
 use crate::interfaces::Interfaces;
 use crate::labels::Labels;
 use crate::text::plain;
+use cordon_model::calibration::{Judging, Thresholds};
 use cordon_model::execution::Execution;
 use cordon_model::finding::Finding;
 use cordon_model::incident::IncidentEvent;
@@ -111,6 +112,13 @@ fn chain_event(event: &ChainEvent, labels: &Labels) -> String {
         ChainEvent::Messages { block, news } => {
             format!("noted {} facts about messages between chains in block {}", news.len(), block.number)
         }
+        ChainEvent::Weighed { protocol, block, weights } => format!(
+            "noted how strong the findings on {} transactions of '{}' in block {} were",
+            weights.len(),
+            plain(&protocol.0),
+            block.number
+        ),
+        ChainEvent::JudgedBy { judging } => judged_by(judging),
         ChainEvent::RulesTaken { files } => {
             let file = |file: &RuleFile| format!("{} ({})", plain(&file.name), file.text_hash);
             let files: Vec<String> = files.iter().map(file).collect();
@@ -127,6 +135,16 @@ fn chain_event(event: &ChainEvent, labels: &Labels) -> String {
             format!("takes transaction {} of '{}' for ordinary use", tx.hash, plain(&protocol.0))
         }
     }
+}
+
+fn judged_by(judging: &Judging) -> String {
+    let one = |own: &Thresholds| {
+        let Thresholds { protocol, page, act } = own;
+        format!("; '{}' wakes people from {page} on and lets levers act from {act} on", plain(&protocol.0))
+    };
+    let thresholds: String = judging.thresholds.iter().map(one).collect();
+    let (protocols, detectors) = (judging.protocols.len(), judging.detectors);
+    format!("judges {protocols} protocols by detectors as configured in {detectors}{thresholds}")
 }
 
 fn found(finding: &Finding) -> String {

@@ -3,8 +3,9 @@
 use super::{address, block, findings, hash, protocol, tx};
 use alloy_primitives::U256;
 use cordon_model::baseline::{Aspect, Measure};
+use cordon_model::calibration::{Judging, Thresholds, Weight};
 use cordon_model::finding::sign::{MessageFault, Sign, Unbacked};
-use cordon_model::finding::{Evidence, Finding};
+use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::log::{ChainEvent, FollowReason, RuleFile};
 use cordon_model::message::{Claim, Message, MessageNews, SourceId};
 use cordon_model::network::{AlarmLevel, NetworkAlarm, NetworkSignal, ProviderAnswer, SignalKind};
@@ -42,8 +43,21 @@ pub(crate) fn chain_events() -> Vec<ChainEvent> {
         ChainEvent::Tallied { protocol: protocol(), block: block(), timestamp_s: 1_700_000_000, tallies },
         ChainEvent::RulesTaken { files },
         ChainEvent::Messages { block: block(), news: news() },
+        ChainEvent::Weighed { protocol: protocol(), block: block(), weights: vec![weight()] },
+        ChainEvent::JudgedBy {
+            judging: Judging {
+                detectors: hash(0x1f),
+                protocols: vec![protocol()],
+                thresholds: vec![Thresholds { protocol: protocol(), page: Score(301), act: Score(1_000) }],
+            },
+        },
     ]);
     events
+}
+
+fn weight() -> Weight {
+    let detectors = vec!["flash-loan".to_owned(), "profit".to_owned()];
+    Weight { tx: tx(), strength: Score(600), class: AttackClass::FlashLoan, detectors }
 }
 
 fn signals(what: String) -> Vec<NetworkSignal> {
