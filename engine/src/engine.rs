@@ -23,6 +23,7 @@ use cordon_detect::{DetectorConfig, DetectorSet};
 use cordon_ingest::Quorum;
 use cordon_model::baseline::Baselines;
 use cordon_model::block::{Block, ChainUpdate};
+use cordon_model::calibration::Strengths;
 use cordon_model::incident::{Incident, IncidentEvent, Standing};
 use cordon_model::log::{Actor, ChainEvent, Cursor, EventLog};
 use cordon_model::protocol::Protocol;
@@ -292,9 +293,10 @@ impl Engine {
         chain.extend(pupil.events());
         let known: Vec<&Incident> = self.journal.incidents().collect();
         let assignments = cordon_decide::correlate(findings, &known, &self.policy);
+        let rarity = |incident: &Incident| self.rarity(incident, &known);
         let incidents = assignments
             .into_iter()
-            .map(|assignment| (assignment.incident, entries(assignment, &self.policy)))
+            .map(|assignment| (assignment.incident, entries(assignment, &self.policy, &rarity)))
             .collect();
         let mut cursor = self.cursor.clone();
         if let (None, Some(number)) = (cursor.head(), block.number.checked_sub(1)) {
@@ -310,6 +312,14 @@ impl Engine {
         (self.cursor, self.stamp, self.detectors) = (cursor, stamp, detectors);
         self.history.push(Past { block, executions });
         Ok(())
+    }
+
+    /// How rare ordinary use was as strong as what opens an incident, as far as the log tells.
+    fn rarity(&self, incident: &Incident, known: &[&Incident]) -> Option<String> {
+        let (chain, nothing) = (self.journal.chain(), Strengths::default());
+        let strengths = chain.strengths.get(&incident.protocol).unwrap_or(&nothing);
+        let transactions = strengths.transactions(chain.baselines.transactions(&incident.protocol));
+        cordon_decide::rarity(&self.policy, incident, (strengths, transactions), known)
     }
 
     /// Hashes of the transactions that this engine signed.
@@ -390,7 +400,11 @@ pub(crate) fn abi_of(json: &str) -> String {
 
 /// The events of an assignment. An incident is triaged in the batch that opens it, so that the first notice already says
 /// how bad it is.
-fn entries(assignment: cordon_decide::Assignment, policy: &Policy) -> Vec<Entry> {
+fn entries(
+    assignment: cordon_decide::Assignment,
+    policy: &Policy,
+    rarity: &dyn Fn(&Incident) -> Option<String>,
+) -> Vec<Entry> {
     let (incident, chain_id, opens) = (assignment.incident, assignment.chain_id, assignment.opens);
     let protocol = assignment.protocol;
     let entry = |(index, finding): (usize, cordon_model::finding::Finding)| {
@@ -405,7 +419,9 @@ fn entries(assignment: cordon_decide::Assignment, policy: &Policy) -> Vec<Entry>
     };
     let mut entries: Vec<Entry> = assignment.findings.into_iter().enumerate().map(entry).collect();
     if let (true, Ok(Some(incident))) = (opens, Incident::fold(entries.iter().map(|entry| &entry.event))) {
-        let (severity, rationale) = cordon_decide::triage(&incident, policy);
+        let (severity, grounds) = cordon_decide::triage(&incident, policy);
+        let rationale =
+            [Some(grounds), rarity(&incident)].into_iter().flatten().collect::<Vec<_>>().join("; ");
         let triaged = IncidentEvent::Triaged { severity, rationale };
         entries.push(Entry::by("decide", "severity follows from the findings", triaged));
     }

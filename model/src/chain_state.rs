@@ -4,7 +4,7 @@
 //! sent. Total: every event has a meaning in every state, since a chain's stream may be read from any build.
 
 use crate::baseline::{Baselines, Measure};
-use crate::calibration::Judging;
+use crate::calibration::{Judging, Strengths};
 use crate::log::{ChainEvent, FollowReason, RuleFile};
 use crate::network::{NetworkAlarm, SignalKind};
 use crate::units::{BlockRef, ProtocolId, TxRef};
@@ -32,6 +32,8 @@ pub struct ChainState {
     pub baselines: Baselines,
     /// The operator's rule files, as the newest judged block was judged by.
     pub rules: Vec<RuleFile>,
+    /// How strong the findings on each protocol's transactions were, since they are judged by these detectors.
+    pub strengths: BTreeMap<ProtocolId, Strengths>,
     /// By what the newest judged block was judged.
     pub judging: Judging,
     /// Transactions that woke people, of which they have not said yet that they are ordinary; oldest first.
@@ -67,11 +69,11 @@ impl ChainState {
     pub fn apply(&mut self, event: &ChainEvent) {
         match event {
             ChainEvent::Reverted { block } => self.revert(*block),
-            // Messages are a fold of their own, since other chains read it too; weights are read when calibrating.
-            ChainEvent::ReplayMismatch { .. }
-            | ChainEvent::Halted { .. }
-            | ChainEvent::Messages { .. }
-            | ChainEvent::Weighed { .. } => {}
+            // Messages are a fold of their own, since other chains read it too.
+            ChainEvent::ReplayMismatch { .. } | ChainEvent::Halted { .. } | ChainEvent::Messages { .. } => {}
+            ChainEvent::Weighed { protocol, block, weights } => {
+                self.strengths.entry(protocol.clone()).or_default().take(*block, weights);
+            }
             ChainEvent::Finality { safe, finalized } => (self.safe, self.finalized) = (*safe, *finalized),
             ChainEvent::AlarmRaised { alarm } => {
                 let key = (alarm.signal.kind(), alarm.signal.subject());
@@ -96,7 +98,17 @@ impl ChainState {
                 self.withheld.push_back(Withheld { protocol, tx, firsts });
             }
             ChainEvent::RulesTaken { files } => self.rules.clone_from(files),
-            ChainEvent::JudgedBy { judging } => self.judging.clone_from(judging),
+            ChainEvent::JudgedBy { judging } => {
+                // What other detectors said cannot be compared.
+                if self.judging.detectors != judging.detectors {
+                    self.strengths.clear();
+                }
+                for protocol in &judging.protocols {
+                    let begin = || Strengths::beginning(self.baselines.transactions(protocol));
+                    self.strengths.entry(protocol.clone()).or_insert_with(begin);
+                }
+                self.judging.clone_from(judging);
+            }
             ChainEvent::Tallied { protocol, block, timestamp_s, tallies } => {
                 self.baselines.count(protocol, *block, *timestamp_s, tallies);
             }
@@ -109,6 +121,7 @@ impl ChainState {
         self.followed.retain(|followed| followed.block != block);
         self.withheld.retain(|withheld| withheld.tx.block != block);
         self.baselines.revert(block);
+        self.strengths.values_mut().for_each(|strengths| strengths.revert(block));
     }
 
     fn accept(&mut self, protocol: &ProtocolId, tx: &TxRef, block: BlockRef) {
@@ -148,6 +161,29 @@ mod tests {
         }
         let contracts: Vec<Address> = state.followed.iter().map(|followed| followed.contract).collect();
         assert_eq!(contracts, [Address::repeat_byte(1), Address::repeat_byte(3)]);
+    }
+
+    #[test]
+    fn strengths_are_counted_since_the_detectors_are_what_they_are() {
+        let protocol = ProtocolId("lending".to_owned());
+        let judged_by = |detectors| {
+            let protocols = vec![protocol.clone()];
+            let judging =
+                Judging { detectors: B256::with_last_byte(detectors), protocols, thresholds: vec![] };
+            ChainEvent::JudgedBy { judging }
+        };
+        let learned = |number, transactions| {
+            let (protocol, block) = (protocol.clone(), block(number));
+            ChainEvent::Learned { protocol, block, transactions, firsts: vec![] }
+        };
+        let mut state = ChainState::default();
+        let counted = |state: &ChainState| {
+            state.strengths[&protocol].transactions(state.baselines.transactions(&protocol))
+        };
+        [judged_by(1), learned(1, 7)].iter().for_each(|event| state.apply(event));
+        assert_eq!(counted(&state), 7);
+        [judged_by(2), learned(2, 10), judged_by(2)].iter().for_each(|event| state.apply(event));
+        assert_eq!(counted(&state), 3);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::learning::quiet_steps;
 use crate::watchtower::{Grants, Tower};
 use cordon_detect::calibrate::{Budget, Period};
+use cordon_detect::{BaselineConfig, DetectorConfig};
 use cordon_engine::EngineError;
 use cordon_engine::calibrate::{CalibrationFile, CalibrationReport, ProtocolRow, calibrate};
 use cordon_model::incident::IncidentEvent;
@@ -85,4 +86,18 @@ async fn thresholds_are_taken_at_the_next_start_and_recorded() {
         _ => None,
     });
     assert_eq!(judged_by.collect::<Vec<_>>(), [vec![], thresholds]);
+}
+
+#[tokio::test]
+async fn whoever_is_woken_learns_how_rare_it_is() {
+    let mut tower = tower();
+    tower.config.detectors.push(DetectorConfig::Baseline(BaselineConfig::default()));
+    let mut watch = tower.wake().await;
+    watch.until_detected(&mut tower).await;
+    let rationale = watch.events().await.into_iter().find_map(|event| match event {
+        IncidentEvent::Triaged { rationale, .. } => Some(rationale),
+        _ => None,
+    });
+    let rationale = rationale.unwrap();
+    assert!(rationale.contains("as strong as 0 of ") && rationale.contains("p at most 0."), "{rationale}");
 }

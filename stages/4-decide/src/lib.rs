@@ -10,6 +10,7 @@ mod correlate;
 mod notices;
 mod playbook;
 mod policy;
+mod rarity;
 mod triage;
 
 #[cfg(test)]
@@ -21,4 +22,5 @@ pub use correlate::{Assignment, correlate};
 pub use notices::notices;
 pub use playbook::{Playbook, PlaybookError, StepKind, Who};
 pub use policy::{Decision, Policy, PolicyRule, decide};
+pub use rarity::rarity;
 pub use triage::triage;

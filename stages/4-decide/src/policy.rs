@@ -72,13 +72,18 @@ impl Policy {
         self.calibrated.iter().find(|own| own.protocol == *protocol)
     }
 
-    /// How strong the findings on the strongest transaction of an incident are together.
-    fn strongest(&self, incident: &Incident) -> Score {
+    /// How strong the findings on each transaction of an incident are together.
+    pub(crate) fn strengths(&self, incident: &Incident) -> BTreeMap<TxRef, Score> {
         let mut by_transaction: BTreeMap<TxRef, Vec<Finding>> = BTreeMap::new();
         for finding in &incident.findings {
             by_transaction.entry(finding.tx).or_default().push(finding.clone());
         }
-        by_transaction.values().map(|findings| self.strength(findings)).max().unwrap_or(Score(0))
+        by_transaction.into_iter().map(|(tx, findings)| (tx, self.strength(&findings))).collect()
+    }
+
+    /// The same on the strongest of them.
+    pub(crate) fn strongest(&self, incident: &Incident) -> Score {
+        self.strengths(incident).into_values().max().unwrap_or(Score(0))
     }
 
     /// How strong the findings of one transaction are together: the strongest alone, or the sum of what the detectors say
