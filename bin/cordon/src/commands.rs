@@ -267,7 +267,12 @@ async fn find_thresholds(arguments: &Calibrate) -> Result<ExitCode> {
     }
     let file = configs.first().map(|config| &config.calibration.file).filter(|_| !arguments.dry_run);
     if let Some(file) = file {
-        write(file, &report.file().map_err(anyhow::Error::msg).context("writing thresholds")?)?;
+        let text = report.file().map_err(anyhow::Error::msg).context("writing thresholds")?;
+        // A watcher that starts meanwhile reads the old file or the new one, and never half of one.
+        let new = file.with_extension("new");
+        write(&new, &text)?;
+        let failed = |source| EngineError::File { doing: "replace", path: file.clone(), source };
+        std::fs::rename(&new, file).map_err(failed)?;
         let _gone = writeln!(std::io::stderr(), "written to {}", file.display());
     }
     Ok(ExitCode::SUCCESS)
