@@ -22,10 +22,10 @@ use std::time::Duration;
 const PROGRESS_BLOCKS: u64 = 100;
 
 /// Failures of the node in a row that are waited out.
-const FAILURES_MAX: u32 = 8;
+pub(crate) const FAILURES_MAX: u32 = 8;
 
 /// Pause after a failure of the node.
-const PAUSE: Duration = Duration::from_millis(500);
+pub(crate) const PAUSE: Duration = Duration::from_millis(500);
 
 /// What a range of blocks would have led to.
 #[derive(Debug, Clone, Serialize)]
@@ -51,11 +51,7 @@ pub async fn backfill(
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Backfill, EngineError> {
     let config = chosen(configs, chain)?;
-    let (first, last) = (*range.start(), *range.end());
-    if first == 0 || first > last {
-        let expected = "a range from block 1 on whose first block is not above its last".to_owned();
-        return Err(EngineError::Argument { what: "range", found: format!("{first} to {last}"), expected });
-    }
+    let (first, last) = ends(&range)?;
     let quiet = Config { signers: Vec::new(), channels: Vec::new(), ..config.clone() };
     let nodes = node::open_range(&quiet, StartAt::Block(first), last).await?;
     let log: Arc<dyn EventLog> = Arc::new(SqliteLog::in_memory().await?);
@@ -91,6 +87,16 @@ pub async fn backfill(
         mismatches,
         incidents: engine.incidents().cloned().collect(),
     })
+}
+
+/// First and last block of a range that has one before it.
+pub(crate) fn ends(range: &RangeInclusive<u64>) -> Result<(u64, u64), EngineError> {
+    let (first, last) = (*range.start(), *range.end());
+    if first == 0 || first > last {
+        let expected = "a range from block 1 on whose first block is not above its last".to_owned();
+        return Err(EngineError::Argument { what: "range", found: format!("{first} to {last}"), expected });
+    }
+    Ok((first, last))
 }
 
 fn chosen(configs: &[Config], chain: Option<u64>) -> Result<&Config, EngineError> {

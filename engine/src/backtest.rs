@@ -5,31 +5,42 @@
 //! named, how often it held. Must never: know a case. What is
 //! protected is not configured here: each transaction is judged as if everybody but its sender were protected.
 //!
-//! An alarm is what would open an incident under the default policy. Every file is judged by itself, in the order of names,
-//! on as many threads as the machine has; the order of the answers does not depend on the threads.
+//! An alarm is what would open an incident under the default policy. Every file is judged by itself, on as many threads as the
+//! machine has; the answers stand in the order of names, whatever the threads. Where a folder is named, verdicts are kept there
+//! as files are done, so that a run that was cut off goes on and ends in the same report.
 
+mod blocks;
 mod history;
 mod judge;
+mod kept;
 mod labels;
 mod report;
 mod rules;
 mod states;
 mod tally;
 
+pub use blocks::NodeRange;
 pub use judge::RecordKind;
+pub use kept::VERDICTS_FILE;
 pub use labels::Labels;
-pub use report::{Alarm, BacktestReport, ClassRow, DetectorRow, LabelRow, Miss, SourceRow};
+pub use report::{
+    Alarm, BacktestReport, ClassRow, CurvePoint, DetectorRow, HistoryRow, LabelRow, Miss, OverTimeRow,
+    REPORT_FILES, Slice, SourceRow, StrengthRow,
+};
 pub use rules::RuleRow;
 pub use tally::Share;
 
 use crate::error::EngineError;
-use cordon_ingest::{recordings, unknown_files};
+use alloy_primitives::{B256, Keccak256};
+use cordon_ingest::{HISTORY_INDEX, recordings, unknown_files};
 use judge::{Judge, Verdict};
+use kept::{Kept, Key, file_hash, fingerprint};
 use states::Trees;
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// What is to be judged.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +55,32 @@ pub struct Corpus {
     pub rules: Vec<PathBuf>,
 }
 
+/// How it is judged. None of it changes the report.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Folder in which verdicts are kept, and looked for.
+    pub out: Option<PathBuf>,
+    /// Threads; as many as the machine has, where none are named.
+    pub threads: Option<NonZeroUsize>,
+}
+
+/// What is told on the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// So many recordings are done, of so many.
+    Judged {
+        /// Done.
+        done: usize,
+        /// Of all.
+        all: usize,
+    },
+    /// Something that people should know.
+    Note(String),
+}
+
+/// Who is told.
+pub type Tell<'a> = &'a (dyn Fn(Progress) + Sync);
+
 /// One file to judge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Task {
@@ -53,39 +90,124 @@ struct Task {
     is_attack: bool,
 }
 
-/// Judges a corpus. `progress` is told how many files are done, of how many.
+/// Judges a corpus of files. `tell` is told how many are done.
 ///
 /// # Errors
 /// A path that cannot be read. A single file below a folder that cannot be judged is in the report, with its reason.
-pub fn backtest(
-    corpus: &Corpus,
-    progress: &(dyn Fn(usize, usize) + Sync),
-) -> Result<BacktestReport, EngineError> {
-    let tasks = tasks(corpus)?;
-    let unknown = unknown(corpus)?;
-    let (judge, trees) = (Judge::new(&corpus.rules)?, Trees::among(&tasks));
-    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let verdicts: Mutex<Vec<(usize, Verdict)>> = Mutex::new(Vec::with_capacity(tasks.len()));
-    let work = || {
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(task) = tasks.get(at) else { return };
-            let verdict = judge.file(&task.path, task.is_attack, &trees);
-            verdicts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((at, verdict));
-            progress(done.fetch_add(1, Ordering::Relaxed).saturating_add(1), tasks.len());
+pub fn backtest(corpus: &Corpus, settings: &Settings, tell: Tell<'_>) -> Result<BacktestReport, EngineError> {
+    let mut run = Backtest::open(corpus, settings, tell)?;
+    run.files(tell)?;
+    Ok(run.report())
+}
+
+/// A run of the back-test: files, blocks of a node, or both, then the report.
+#[derive(Debug)]
+pub struct Backtest {
+    tasks: Vec<Task>,
+    passed_over: Vec<String>,
+    labels: Labels,
+    judge: Judge,
+    trees: Trees,
+    /// Of the trees, where verdicts are kept.
+    trees_hash: B256,
+    kept: Kept,
+    threads: usize,
+    judged: Vec<(Task, Verdict)>,
+}
+
+impl Backtest {
+    /// Finds the recordings, reads the rules, and takes up what an earlier run kept.
+    ///
+    /// # Errors
+    /// A path or a rule file that cannot be read, or verdicts that cannot be kept.
+    pub fn open(corpus: &Corpus, settings: &Settings, tell: Tell<'_>) -> Result<Self, EngineError> {
+        let (tasks, passed_over) = (tasks(corpus)?, unknown(corpus)?);
+        let (judge, trees) = (Judge::new(&corpus.rules)?, Trees::among(&tasks));
+        let (mut kept, mut trees_hash) = (Kept::default(), B256::ZERO);
+        if let Some(folder) = &settings.out {
+            kept = Kept::open(folder, fingerprint(&judge)?, tell)?;
+            trees_hash = trees.hash();
         }
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(work);
+        let machine = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = settings.threads.map_or_else(machine, usize::from);
+        let labels = corpus.labels.clone();
+        Ok(Self { tasks, passed_over, labels, judge, trees, trees_hash, kept, threads, judged: Vec::new() })
+    }
+
+    /// Judges the files.
+    ///
+    /// # Errors
+    /// A verdict that cannot be kept.
+    pub fn files(&mut self, tell: Tell<'_>) -> Result<(), EngineError> {
+        let tasks = std::mem::take(&mut self.tasks);
+        let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let verdicts: Mutex<Vec<(usize, Verdict)>> = Mutex::new(Vec::with_capacity(tasks.len()));
+        let failed: Mutex<Option<EngineError>> = Mutex::new(None);
+        let work = || {
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(task) = tasks.get(at) else { return };
+                match self.file(task) {
+                    Ok(verdict) => {
+                        verdicts.lock().unwrap_or_else(PoisonError::into_inner).push((at, verdict));
+                    }
+                    Err(error) => {
+                        *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                        next.store(tasks.len(), Ordering::Relaxed);
+                    }
+                }
+                let done = done.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+                tell(Progress::Judged { done, all: tasks.len() });
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..self.threads {
+                scope.spawn(work);
+            }
+        });
+        if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(error);
         }
-    });
-    let mut verdicts = verdicts.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    verdicts.sort_by_key(|(at, _)| *at);
-    let judged = verdicts.into_iter().filter_map(|(at, verdict)| Some((tasks.get(at)?, verdict)));
-    let judged: Vec<_> = judged.collect();
-    Ok(report::summarise(judged, unknown, (judge.into_rules(), &corpus.labels)))
+        let mut verdicts = verdicts.into_inner().unwrap_or_else(PoisonError::into_inner);
+        verdicts.sort_by_key(|(at, _)| *at);
+        let verdicts = verdicts.into_iter().map(|(_, verdict)| verdict);
+        self.judged.extend(tasks.into_iter().zip(verdicts));
+        Ok(())
+    }
+
+    /// The verdict on a file, from an earlier run where there is one.
+    fn file(&self, task: &Task) -> Result<Verdict, EngineError> {
+        let key = if self.kept.is_on() { self.key(task) } else { None };
+        if let Some(known) = key.as_ref().and_then(|key| self.kept.take(key)) {
+            return Ok(known);
+        }
+        let verdict = self.judge.file(&task.path, task.is_attack, &self.trees);
+        if let Some(key) = key {
+            self.kept.keep(key, &verdict)?;
+        }
+        Ok(verdict)
+    }
+
+    /// What a file's verdict is kept under; `None` for a file that cannot be read, whose verdict says so.
+    fn key(&self, task: &Task) -> Option<Key> {
+        let mut content = Keccak256::new();
+        content.update(file_hash(&task.path).ok()?);
+        // A history is judged by the labels beside it, an attack's state with a tree of calls. A file that is not there is zero.
+        content.update(file_hash(&task.path.with_file_name(HISTORY_INDEX)).unwrap_or_default());
+        if task.is_attack {
+            content.update(self.trees_hash);
+        }
+        let path = task.path.to_string_lossy().into_owned();
+        Some(Key { path, is_attack: task.is_attack, content: content.finalize() })
+    }
+
+    /// What it came to.
+    #[must_use]
+    pub fn report(self) -> BacktestReport {
+        let alarm_score = self.judge.alarm_score();
+        let with = (self.judge.into_rules(), &self.labels, alarm_score);
+        report::summarise(self.judged, self.passed_over, with)
+    }
 }
 
 fn tasks(corpus: &Corpus) -> Result<Vec<Task>, EngineError> {

@@ -128,6 +128,14 @@ pub enum EngineError {
         /// What was expected.
         expected: String,
     },
+    /// A page of a report cannot be made: a defect of ours.
+    #[error("{page} cannot be made: {why}")]
+    Page {
+        /// Which.
+        page: &'static str,
+        /// Cause.
+        why: String,
+    },
     /// The answer is no.
     #[error("{0}")]
     Refused(String),
@@ -176,7 +184,8 @@ impl EngineError {
             | Self::Send(_)
             | Self::Verify(_)
             | Self::Range(_)
-            | Self::Recovery(_) => Kind::Failure,
+            | Self::Recovery(_)
+            | Self::Page { .. } => Kind::Failure,
         }
     }
 }

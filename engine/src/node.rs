@@ -70,10 +70,14 @@ pub(crate) fn start(config: &Config) -> StartAt {
 pub(crate) fn source_config(config: &Config, start: StartAt) -> json_rpc::Config {
     let mut source = json_rpc::Config::new(config.chain.id);
     source.start = start;
-    // Some chains list transactions that their headers do not commit to.
-    let checkable = chain_spec(config.chain.id).is_none_or(|spec| spec.transactions_root_checkable);
-    source.integrity = if checkable { Integrity::Full } else { Integrity::Header };
+    source.integrity = integrity(config.chain.id);
     source.fetch_ahead = config.chain.fetch_ahead;
     source.poll_interval_ms = NonZeroU64::new(config.chain.poll_interval_ms).unwrap_or(NonZeroU64::MIN);
     source
+}
+
+/// How much of a block is checked against its header. Some chains list transactions that their headers do not commit to.
+pub(crate) fn integrity(chain_id: ChainId) -> Integrity {
+    let checkable = chain_spec(chain_id).is_none_or(|spec| spec.transactions_root_checkable);
+    if checkable { Integrity::Full } else { Integrity::Header }
 }

@@ -52,8 +52,12 @@ pub(crate) enum Command {
     /// Count how many recorded attacks the detectors see, and how many ordinary transactions alarm them.
     ///
     /// PATH is a recording or a folder of them: blocks (cordon-block/1) and call trees of single transactions (the JSON of
-    /// callTracer), both Zstandard-compressed. Nothing but rules is configured: everybody but the sender counts as protected, and an
-    /// alarm is what would open an incident at the defaults.
+    /// callTracer), both Zstandard-compressed, and histories of protocols (zip). A node's blocks can be judged as ordinary use with
+    /// --rpc. Nothing but rules is configured: everybody but the sender counts as protected, and an alarm is what would open an
+    /// incident at the defaults.
+    ///
+    /// With --out the report is written as report.json, report.md and report.html, and each verdict is kept in verdicts.jsonl as
+    /// it is reached: the same command goes on where it was cut off.
     Backtest(Backtest),
     /// Find thresholds that keep the false alarms you allow, from what `watch` has recorded of your own protocols.
     ///
@@ -153,6 +157,21 @@ pub(crate) struct Backtest {
     /// Rule files to judge by as well; the report says of every rule how often it held.
     #[arg(long, num_args = 1.., value_name = "FILE")]
     pub(crate) rules: Vec<PathBuf>,
+    /// Node URL: its blocks from --from to --to are judged as ordinary use; it must hold the state before the first one.
+    #[arg(long, value_name = "URL", requires_all = ["from", "to"])]
+    pub(crate) rpc: Option<String>,
+    /// Hardfork by name, for chains whose schedule is not built in.
+    #[arg(long, value_name = "NAME", requires = "rpc")]
+    pub(crate) hardfork: Option<String>,
+    /// First block.
+    #[arg(long, value_name = "N", requires = "rpc")]
+    pub(crate) from: Option<u64>,
+    /// Last block.
+    #[arg(long, value_name = "N", requires = "rpc")]
+    pub(crate) to: Option<u64>,
+    /// Folder for the report and the verdicts; it is made where its parent exists.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
     /// Print the result as JSON.
     #[arg(long)]
     pub(crate) json: bool,

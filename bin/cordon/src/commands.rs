@@ -7,7 +7,7 @@ use crate::args::{
     Inspect, Replay, WithConfig,
 };
 use anyhow::{Context, Result};
-use cordon_engine::backtest::{Corpus, Labels, backtest};
+use cordon_engine::backtest::{Corpus, Labels, NodeRange, Progress, REPORT_FILES, Settings};
 use cordon_engine::drill::{self, DrillEvent, Verdict};
 use cordon_engine::incidents::{Decree, Ruling};
 use cordon_engine::{
@@ -17,7 +17,7 @@ use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The answer is no.
@@ -122,7 +122,7 @@ async fn play(arguments: Drill) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let scenario = drill::scenario(&arguments.scenario)?;
-    prepare(&arguments.out)?;
+    prepare(&arguments.out, &DRILL_REPORTS)?;
     let chosen = drill::Drill { scenario, seed: arguments.seed, defended: !arguments.without_cordon };
     let mut failed = None;
     let report = drill::run(chosen, &mut |event: DrillEvent| {
@@ -152,8 +152,8 @@ async fn play(arguments: Drill) -> Result<ExitCode> {
     })
 }
 
-/// Finds out before a drill whether its reports can be written, and leaves nothing but the folder.
-fn prepare(folder: &Path) -> Result<()> {
+/// Finds out beforehand whether reports can be written, and leaves nothing but the folder.
+fn prepare(folder: &Path, reports: &[&str]) -> Result<()> {
     let failed = |doing, path: &Path, source| EngineError::File { doing, path: path.to_owned(), source };
     match std::fs::metadata(folder) {
         Ok(found) if !found.is_dir() => {
@@ -166,7 +166,7 @@ fn prepare(folder: &Path) -> Result<()> {
         }
         Err(source) => return Err(failed("write reports to", folder, source).into()),
     }
-    for path in DRILL_REPORTS.map(|name| folder.join(name)) {
+    for path in reports.iter().map(|name| folder.join(name)) {
         let is_new = !path.exists();
         let opened = OpenOptions::new().append(true).create(true).open(&path);
         opened.map_err(|source| failed("write", &path, source))?;
@@ -230,30 +230,62 @@ async fn replay(arguments: Replay) -> Result<ExitCode> {
     Ok(if report.mismatches == 0 { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }
 
-/// Judges recordings. That attacks were missed is a finding, and no failure of the command.
+/// Judges recordings and blocks of a node. That attacks were missed is a finding, and no failure of the command.
 async fn judge_recordings(arguments: Backtest) -> Result<ExitCode> {
-    let Backtest { attacks, benign, labels, rules, json } = arguments;
-    if attacks.is_empty() && benign.is_empty() {
-        anyhow::bail!("nothing to judge: name --attacks PATH, --benign PATH, or both");
+    let Backtest { attacks, benign, labels, rules, rpc, hardfork, from, to, out, json } = arguments;
+    let range = match (rpc, from, to) {
+        (Some(rpc), Some(from), Some(to)) => Some(NodeRange { rpc, hardfork, blocks: from..=to }),
+        _ => None,
+    };
+    if attacks.is_empty() && benign.is_empty() && range.is_none() {
+        anyhow::bail!("nothing to judge: name --attacks PATH, --benign PATH, --rpc URL, or several of them");
     }
     let labels = labels.map_or_else(|| Ok(Labels::default()), |path| read_labels(&path))?;
+    if let Some(folder) = &out {
+        prepare(folder, &REPORT_FILES)?;
+    }
     let corpus = Corpus { attacks, benign, labels, rules };
+    let settings = Settings { out: out.clone(), threads: None };
     let last = Mutex::new(Instant::now());
-    let progress = move |done: usize, all: usize| {
-        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-        if done == all || last.elapsed() >= PROGRESS_PAUSE {
-            *last = Instant::now();
-            let _gone = writeln!(std::io::stderr(), "{done} of {all} recordings judged");
+    let tell = Arc::new(move |progress: Progress| tell_progress(&last, &progress));
+    let told = Arc::clone(&tell);
+    let work = tokio::task::spawn_blocking(move || {
+        let mut run = cordon_engine::backtest::Backtest::open(&corpus, &settings, &*told)?;
+        run.files(&*told)?;
+        Ok::<_, EngineError>(run)
+    });
+    let mut run = work.await.context("judging recordings")??;
+    if let Some(range) = &range {
+        run.node(range, &*tell).await?;
+    }
+    let report = run.report();
+    if let Some(folder) = &out {
+        for (name, text) in REPORT_FILES.into_iter().zip(report.files()?) {
+            write(&folder.join(name), &text)?;
         }
-    };
-    let work = tokio::task::spawn_blocking(move || backtest(&corpus, &progress));
-    let report = work.await.context("judging recordings")??;
+    }
     if json {
         say_json(&report)?
     } else {
         report.lines().iter().try_for_each(|line| say(line))?
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn tell_progress(last: &Mutex<Instant>, progress: &Progress) {
+    let line = match progress {
+        Progress::Note(note) => note.clone(),
+        Progress::Judged { done, all } => {
+            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+            if done != all && last.elapsed() < PROGRESS_PAUSE {
+                return;
+            }
+            *last = Instant::now();
+            format!("{done} of {all} recordings judged")
+        }
+    };
+    // Whoever does not read the progress still gets the report.
+    let _gone = writeln!(std::io::stderr(), "{line}");
 }
 
 /// That a budget cannot be shown to be kept is an answer, and no failure of the command.

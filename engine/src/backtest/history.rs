@@ -54,7 +54,8 @@ pub(super) fn judge(
     let reason = || Unjudged::File(format!("{after} transactions after the exploit are not counted"));
     // Named as ordinary use, a history still holds its exploit, which is not.
     transactions.retain(|judged| is_attack || !judged.is_attack);
-    Verdict { kind: Some(RecordKind::History), transactions, unjudged: (after > 0).then(reason) }
+    let unjudged = (after > 0).then(reason);
+    Verdict { kind: Some(RecordKind::History), transactions, unjudged, stream: None }
 }
 
 fn executions(history: &History) -> Result<Vec<Execution>, String> {

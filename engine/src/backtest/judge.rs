@@ -7,21 +7,21 @@ use super::history;
 use super::rules::Rules;
 use super::states::Trees;
 use crate::error::EngineError;
-use alloy_primitives::{B256, keccak256};
+use alloy_primitives::{B256, Keccak256, keccak256};
 use cordon_decide::Policy;
 use cordon_detect::{DetectorConfig, DetectorSet, anyone, public_contracts};
 use cordon_ingest::{History, Recorded, read_recording};
 use cordon_model::execution::Execution;
-use cordon_model::finding::Finding;
+use cordon_model::finding::{Finding, Score};
 use cordon_model::units::{BlockRef, ChainId, TxRef};
 use cordon_replay::{Watch, no_views, read_block_facts, read_call_tree, read_reproduction, replay_witness};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// What a recording is, and with it how much is known of its transactions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordKind {
     /// A block executed again on its own state: everything is known.
@@ -36,6 +36,15 @@ pub enum RecordKind {
     Reproduction,
     /// Everything that touched a protocol, up to its exploit: the protocol's own calls, its storage and movements.
     History,
+    /// A block that a node gave, executed again on the node's state: everything is known.
+    NodeBlock,
+}
+
+impl RecordKind {
+    /// Whether it is told as a history: a run of transactions without a gap.
+    pub(super) fn is_history(self) -> bool {
+        matches!(self, Self::History | Self::NodeBlock)
+    }
 }
 
 impl fmt::Display for RecordKind {
@@ -47,15 +56,18 @@ impl fmt::Display for RecordKind {
             Self::ExecutedState => "executed again on a recorded state",
             Self::Reproduction => "reproductions by tests",
             Self::History => "histories of protocols",
+            Self::NodeBlock => "blocks of a node",
         })
     }
 }
 
 /// What one file came to.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Verdict {
     /// `None` where it could not be judged.
     pub(super) kind: Option<RecordKind>,
+    /// The history that its transactions belong to, where they have an order among others: a protocol's, or a chain's.
+    pub(super) stream: Option<String>,
     pub(super) transactions: Vec<Judged>,
     /// Why the file, or a part of it, could not be judged.
     pub(super) unjudged: Option<Unjudged>,
@@ -68,7 +80,8 @@ impl From<Unjudged> for Verdict {
 }
 
 /// Why a file could not be judged.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Unjudged {
     /// Something is wrong with this file.
     File(String),
@@ -83,19 +96,27 @@ impl Unjudged {
 }
 
 /// One transaction.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Judged {
     pub(super) tx: B256,
+    /// Block in which it was mined, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) block: Option<u64>,
+    /// How strong its findings are together.
+    pub(super) strength: Score,
     pub(super) is_attack: bool,
     /// True where it ran any code of others.
     pub(super) is_call: bool,
     pub(super) succeeded: bool,
     pub(super) truncated: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) findings: Vec<Finding>,
     /// Detectors without which it would have been no alarm.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) decisive: BTreeSet<String>,
     pub(super) is_alarm: bool,
     /// Rules that could not be judged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) unknown_rules: Vec<String>,
 }
 
@@ -108,6 +129,9 @@ impl Judged {
     ) -> Self {
         Self {
             tx: execution.tx.hash,
+            // Where the block is not known, its number is zero; no transaction is in the first block of a chain.
+            block: Some(execution.tx.block.number).filter(|number| *number > 0),
+            strength: policy.strength(&findings),
             is_attack,
             is_call: execution.frames.len() > 1 || !execution.transaction.input.is_empty(),
             succeeded: execution.status.is_success(),
@@ -146,6 +170,8 @@ pub(super) struct Judge {
     detectors: DetectorSet,
     policy: Policy,
     rules: Rules,
+    /// Of all that verdicts depend on, beside the recordings and the program.
+    settings_hash: B256,
 }
 
 impl Judge {
@@ -153,7 +179,19 @@ impl Judge {
         let mut configs = DetectorConfig::all();
         let rules = Rules::read(rule_files, &mut configs)?;
         let detectors = DetectorSet::from_configs(&configs, Vec::new())?;
-        Ok(Self { detectors, policy: Policy::default(), rules })
+        let policy = Policy::default();
+        let settings_hash = settings_hash(&configs, &policy);
+        Ok(Self { detectors, policy, rules, settings_hash })
+    }
+
+    /// Of detectors, rules and policy.
+    pub(super) fn settings_hash(&self) -> B256 {
+        self.settings_hash
+    }
+
+    /// Strength from which it is an alarm.
+    pub(super) fn alarm_score(&self) -> Score {
+        Score(self.policy.alarm_score)
     }
 
     /// The rules, with nothing counted yet.
@@ -165,23 +203,49 @@ impl Judge {
         let (kind, executions) = match read(path, is_attack, trees) {
             Ok(Held::Single(kind, executions)) => (kind, executions),
             Ok(Held::History(history)) => {
-                return history::judge(&history, is_attack, (&self.detectors, &self.policy));
+                let verdict = history::judge(&history, is_attack, (&self.detectors, &self.policy));
+                let name = path.file_stem().map(|name| name.to_string_lossy().into_owned());
+                return Verdict { stream: name, ..verdict };
             }
             Err(reason) => return Verdict::from(reason),
         };
-        let public = public_contracts(&executions);
+        self.executions(kind, &executions, is_attack)
+    }
+
+    /// Transactions that stand by themselves: those of one block, or a single one.
+    pub(super) fn executions(&self, kind: RecordKind, executions: &[Execution], is_attack: bool) -> Verdict {
+        let public = public_contracts(executions);
         let protocols: Vec<_> = executions.iter().map(|execution| anyone(execution, &public)).collect();
         let inspect = |(execution, protocol)| self.detectors.inspect_for(protocol, execution);
         let found = executions.iter().zip(&protocols).map(inspect).collect();
-        let findings = self.detectors.name_ordinary(&executions, found);
+        let findings = self.detectors.name_ordinary(executions, found);
         let judged = executions.iter().zip(&protocols).zip(findings);
         let judged = judged.map(|((execution, protocol), found)| {
             let rules = self.rules.detector().filter(|_| execution.status.is_success());
             let unknown_rules = rules.map(|rules| rules.unknown(protocol, execution)).unwrap_or_default();
             Judged { unknown_rules, ..Judged::new(execution, is_attack, found, &self.policy) }
         });
-        Verdict { kind: Some(kind), transactions: judged.collect(), unjudged: None }
+        let in_order = matches!(kind, RecordKind::Block | RecordKind::Facts | RecordKind::NodeBlock);
+        let first = executions.first().filter(|_| in_order);
+        let stream = first.map(|execution| format!("chain {}", execution.tx.chain_id));
+        Verdict { kind: Some(kind), stream, transactions: judged.collect(), unjudged: None }
     }
+}
+
+/// Detectors with their settings, rules by the texts of their files, and the policy. Their debug forms name every field in a fixed
+/// order.
+fn settings_hash(configs: &[DetectorConfig], policy: &Policy) -> B256 {
+    let mut hash = Keccak256::new();
+    for config in configs {
+        match config {
+            DetectorConfig::Rules(rules) => {
+                rules.sets.iter().for_each(|set| hash.update(format!("{:?}\n", set.file())));
+            }
+            other => hash.update(format!("{other:?}\n")),
+        }
+    }
+    hash.update(format!("{policy:?}"));
+    hash.finalize()
 }
 
 fn read(path: &Path, is_attack: bool, trees: &Trees) -> Result<Held, Unjudged> {

@@ -5,7 +5,8 @@
 
 use super::Task;
 use super::judge::{Unjudged, chain_of, named_hash, place};
-use alloy_primitives::B256;
+use super::kept::file_hash;
+use alloy_primitives::{B256, Keccak256};
 use cordon_ingest::{Recorded, read_recording};
 use cordon_model::execution::Execution;
 use cordon_replay::{AttackState, AttackStateError, read_call_tree};
@@ -21,6 +22,18 @@ impl Trees {
     pub(super) fn among(tasks: &[Task]) -> Self {
         let attacks = tasks.iter().filter(|task| task.is_attack);
         Self(attacks.filter_map(|task| Some((named_hash(&task.path)?, task.path.clone()))).collect())
+    }
+
+    /// Of all of them: a state is judged with one of them, and which one it names itself.
+    pub(super) fn hash(&self) -> B256 {
+        let mut hash = Keccak256::new();
+        for (tx, path) in &self.0 {
+            hash.update(tx);
+            hash.update(path.to_string_lossy().as_bytes());
+            // One that cannot be read is another one when it can.
+            hash.update(file_hash(path).unwrap_or_default());
+        }
+        hash.finalize()
     }
 
     /// Executes the attack of a state again.

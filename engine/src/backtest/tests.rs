@@ -1,5 +1,10 @@
 //! The back-test over small corpora, and over the shared ones where they are at hand.
 
+mod chain;
+mod guard;
+mod pages;
+mod runs;
+
 use super::*;
 use std::fs;
 
@@ -50,7 +55,7 @@ fn zstd_of(text: &str) -> Vec<u8> {
 fn run(attacks: &Path, benign: &Path) -> BacktestReport {
     let (attacks, benign) = (vec![attacks.to_owned()], vec![benign.to_owned()]);
     let corpus = Corpus { attacks, benign, ..Corpus::default() };
-    backtest(&corpus, &|_, _| ()).unwrap()
+    backtest(&corpus, &Settings::default(), &|_| ()).unwrap()
 }
 
 #[test]
@@ -77,9 +82,10 @@ fn labels_sort_the_attacks_and_change_nothing_else() {
         labels: Labels::parse(labels).unwrap(),
         ..Corpus::default()
     };
-    let plain = backtest(&corpus(""), &|_, _| ()).unwrap();
+    let plain = backtest(&corpus(""), &Settings::default(), &|_| ()).unwrap();
     assert!(plain.labels.is_empty());
-    let report = backtest(&corpus(&format!("{theft},borrowed coins")), &|_, _| ()).unwrap();
+    let report =
+        backtest(&corpus(&format!("{theft},borrowed coins")), &Settings::default(), &|_| ()).unwrap();
     let rows: Vec<_> =
         report.labels.iter().map(|row| (row.label.as_deref(), row.detected.count, row.detected.of)).collect();
     assert_eq!(rows, [(None, 0, 1), (Some("borrowed coins"), 1, 1)]);
@@ -112,7 +118,7 @@ fn a_case_counts_once_and_what_cannot_be_judged_is_named() {
     has(": 1 files: a state before an attack is no ordinary transaction");
     has(": 1 files: a block does not say which of its transactions is an attack");
     let missing = Corpus { attacks: vec![attacks.path().join("none")], ..Corpus::default() };
-    assert!(backtest(&missing, &|_, _| ()).unwrap_err().to_string().contains("archive"));
+    assert!(backtest(&missing, &Settings::default(), &|_| ()).unwrap_err().to_string().contains("archive"));
 }
 
 /// The state before a call of a contract with this code.
@@ -223,7 +229,7 @@ fn a_rule_is_counted_where_it_held_and_where_it_could_not_be_judged() {
         rules: vec![file.clone()],
         ..Corpus::default()
     };
-    let report = backtest(&corpus, &|_, _| ()).unwrap();
+    let report = backtest(&corpus, &Settings::default(), &|_| ()).unwrap();
     let rows: Vec<_> = report
         .rules
         .iter()
@@ -241,7 +247,7 @@ fn a_rule_is_counted_where_it_held_and_where_it_could_not_be_judged() {
     assert!(run(attacks.path(), benign.path()).rules.is_empty(), "without rules there are no rows");
 
     fs::write(&file, rule("wrong", 700, "logs.exists(l, l.adress == tx.to)")).unwrap();
-    let error = backtest(&corpus, &|_, _| ()).unwrap_err();
+    let error = backtest(&corpus, &Settings::default(), &|_| ()).unwrap_err();
     assert_eq!(error.kind(), crate::Kind::Usage);
     assert!(error.to_string().contains("a log has no 'adress'"), "{error}");
 }

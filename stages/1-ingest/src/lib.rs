@@ -28,5 +28,7 @@ pub use observe::{BeaconObserver, BeaconUrlError, NodeObserver, NodeObserverConf
 pub use providers::{Connected, Counters, Endpoint, MethodCounts, NodeCounts, Quorum, Verdict, connect_all};
 pub use source::{Advance, ChainSource};
 pub use sources::SourceConfig;
-pub use sources::archive::{Archive, History, Recorded, read_recording, recordings, unknown_files};
+pub use sources::archive::{
+    Archive, HISTORY_INDEX, History, Recorded, read_recording, recordings, unknown_files,
+};
 pub use sources::json_rpc::{Finality, JsonRpc, Pending, PendingCounts, PendingFeed, StartAt, connect};

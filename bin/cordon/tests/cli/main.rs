@@ -1,6 +1,7 @@
 //! Bad input, as users hand it in: each a clear error, its own exit code, and nothing lost.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod backtest;
 mod check;
 mod decisions;
 mod output;

@@ -137,6 +137,17 @@ async fn a_past_attack_is_found_without_a_trace_and_its_cold_reads_are_counted()
     assert_eq!(report[2]["read_ahead"], "guessed");
     assert!(trips(2) < trips(0), "reading ahead saves waits: {report}");
     assert_eq!((&report[0]["mismatches"], &report[2]["mismatches"]), (&json!(0), &json!(0)));
+
+    let output = folder.cordon(&[&["backtest", "--json", "--out", "report"][..], &range].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["sources"][0]["kind"], "node_block");
+    assert_eq!((&report["benign_transactions"], &report["unjudged"]), (&json!(1), &json!([])));
+    assert_eq!(report["histories"][0]["transactions"], 1);
+    for name in ["report.json", "report.md", "report.html", "verdicts.jsonl"] {
+        let text = folder.file(&format!("report/{name}"));
+        assert!(text.contains("chain 31337") && !text.contains("127.0.0.1"), "{name}: {text}");
+    }
 }
 
 #[tokio::test]

@@ -44,6 +44,11 @@ impl Prepared {
         self.folder.path().join(name).exists()
     }
 
+    /// A file of the folder.
+    pub(crate) fn file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(name)).unwrap()
+    }
+
     /// Starts a watcher that must end at once with this exit code, and returns what it says.
     pub(crate) fn fails_to_start(&self, code: i32, password: &str) -> String {
         let mut command = cordon(self.folder.path());

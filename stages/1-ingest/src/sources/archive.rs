@@ -8,7 +8,7 @@ mod format;
 mod history;
 mod recorded;
 
-pub use history::History;
+pub use history::{History, INDEX as HISTORY_INDEX};
 pub use recorded::{Recorded, read_recording, recordings, unknown_files};
 
 use crate::error::SourceError;

@@ -17,7 +17,7 @@ use zip::ZipArchive;
 pub(super) const FILE_SUFFIX: &str = ".zip";
 
 /// Name of the list of exploits, in the same folder.
-pub(super) const INDEX: &str = "index.json";
+pub const INDEX: &str = "index.json";
 
 /// Blocks that are read of one archive. The longest known history has 2,355.
 const BLOCKS_MAX: usize = 1 << 17;
