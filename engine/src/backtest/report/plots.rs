@@ -141,7 +141,8 @@ pub(super) fn roc(report: &BacktestReport) -> Result<Plot, EngineError> {
     let svg = picture(|area| {
         let mut chart = chart(area, ((RATE_MIN..100_000.0).log_scale(), 0.0..1.0))?;
         let mut mesh = chart.configure_mesh();
-        mesh.x_desc("false alarms per 100,000 ordinary transactions (1: one or none)").y_desc("recall");
+        mesh.light_line_style(TRANSPARENT);
+        mesh.x_desc("false alarms per 100,000 ordinary transactions (none stands at 1)").y_desc("recall");
         mesh.x_label_formatter(&|rate| format!("{rate:.0}")).draw().map_err(undrawn)?;
         line(&mut chart, points, (BLUE, "every threshold".to_owned()))?;
         if let Some(point) = in_force(report) {
@@ -164,7 +165,9 @@ pub(super) fn precision_recall(report: &BacktestReport) -> Result<Plot, EngineEr
     let points = report.curve.iter().filter(|point| point.precision.of > 0).map(at).collect();
     let svg = picture(|area| {
         let mut chart = chart(area, (0.0..1.0, 0.0..1.0))?;
-        chart.configure_mesh().x_desc("recall").y_desc("precision").draw().map_err(undrawn)?;
+        let mut mesh = chart.configure_mesh();
+        mesh.light_line_style(TRANSPARENT);
+        mesh.x_desc("recall").y_desc("precision").draw().map_err(undrawn)?;
         line(&mut chart, points, (BLUE, "every threshold".to_owned()))?;
         if let Some(point) = in_force(report) {
             let at = (interval(&point.detected, 0.0), interval(&point.precision, 0.0));
@@ -199,6 +202,7 @@ pub(super) fn over_time(report: &BacktestReport) -> Result<Plot, EngineError> {
     let svg = picture(|area| {
         let mut chart = chart(area, (1.0..10.0, 0.0..end_of(greatest)))?;
         let mut mesh = chart.configure_mesh();
+        mesh.light_line_style(TRANSPARENT);
         mesh.x_desc("tenth of the stream, oldest first").y_desc("alarms per 100,000");
         mesh.x_labels(10).x_label_formatter(&|tenth| format!("{tenth:.0}"));
         mesh.y_label_formatter(&|rate| format!("{rate:.0}")).draw().map_err(undrawn)?;
@@ -226,6 +230,7 @@ pub(super) fn strengths(report: &BacktestReport) -> Result<Plot, EngineError> {
         let y = (BARS_FROM..end_of(counted(greatest))).log_scale();
         let mut chart = chart(area, (0..group(bars), y))?;
         let mut mesh = chart.configure_mesh();
+        mesh.light_line_style(TRANSPARENT);
         mesh.disable_x_mesh().x_desc("strength, from").y_desc("transactions");
         mesh.x_labels(usize::try_from(group(bars)).unwrap_or(0).saturating_add(1));
         let label = |at: &i32| labels.get(at).cloned().unwrap_or_default();
