@@ -6,16 +6,13 @@
 
 use crate::backtest::judge::{Judged, RecordKind};
 use crate::backtest::tally::Share;
+use cordon_detect::calibrate::EPISODE_GAP_BLOCKS;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// The first part of a history, in percent of its ordinary transactions, in which nothing is known yet of what is ordinary. It is
 /// the part that the published measurements over these histories leave out, see the note beside the table.
 pub(super) const WARM_UP_PERCENT: u64 = 30;
-
-/// Blocks without an alarm after which the next alarm is another episode: ten minutes on Ethereum. It is the unit of the figures
-/// that the report stands beside.
-pub(super) const QUIET_BLOCKS: u64 = 50;
 
 /// Parts into which a stream is cut to see how alarms change. The shortest history at hand has 17 ordinary transactions.
 const SLICES: u64 = 10;
@@ -159,7 +156,7 @@ fn alarms(marks: &[Mark]) -> Share {
 fn episodes(marks: &[Mark]) -> u64 {
     let (mut episodes, mut last) = (0u64, None);
     for block in marks.iter().filter(|mark| mark.is_alarm).map(|mark| mark.block) {
-        let is_new = last.is_none_or(|last| block.saturating_sub(last) > QUIET_BLOCKS);
+        let is_new = last.is_none_or(|last| block.saturating_sub(last) > EPISODE_GAP_BLOCKS);
         episodes = episodes.saturating_add(u64::from(is_new));
         last = Some(block);
     }
