@@ -37,6 +37,10 @@ pub struct Execution {
     pub accesses: Vec<StorageAccess>,
     /// Reads and writes of transient storage (EIP-1153), under the same rules.
     pub transient: Vec<StorageAccess>,
+    /// Runtime code of the contract that the transaction calls, as it stands afterwards; empty where there is none, and where
+    /// it is not known (see [`Detail::knows_accesses`]).
+    #[serde(default)]
+    pub called_code: Bytes,
     /// Contracts that exist after the transaction and did not before.
     pub creations: Vec<Creation>,
     /// `SELFDESTRUCT`s that were kept, in order, whether or not the account went with them (EIP-6780).
@@ -105,6 +109,7 @@ impl Execution {
             transfers: Vec::new(),
             accesses: Vec::new(),
             transient: Vec::new(),
+            called_code: Bytes::new(),
             creations: Vec::new(),
             destructions: Vec::new(),
             storage_changes: Vec::new(),
@@ -156,7 +161,7 @@ impl Status {
 }
 
 /// Kind of a call frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FrameKind {
     /// `CALL`, and the transaction's own call.

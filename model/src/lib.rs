@@ -24,6 +24,7 @@ pub mod plan;
 pub mod protocol;
 pub mod remedy;
 pub mod report;
+pub mod signature;
 pub mod simulation;
 pub mod tally;
 pub mod units;

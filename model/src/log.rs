@@ -231,7 +231,7 @@ pub enum ChainEvent {
         /// How.
         judging: Judging,
     },
-    /// From the next judged block on the operator's rules are these.
+    /// From the next judged block on the operator's rules, and signatures of known attacks, are these.
     RulesTaken {
         /// Their files, in the order of the configuration.
         files: Vec<RuleFile>,

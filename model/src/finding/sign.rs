@@ -7,6 +7,7 @@ mod broken;
 mod counted;
 mod donation;
 mod first_actor;
+mod imitation;
 mod lure;
 mod outflow;
 mod queued;
@@ -18,6 +19,7 @@ pub use broken::{Broken, BrokenInvariant};
 pub use counted::Counted;
 pub use donation::{Donation, DonationEffect};
 pub use first_actor::FirstActor;
+pub use imitation::{Imitation, ImitationKind};
 pub use lure::{Lure, LureKind};
 pub use outflow::Outflow;
 pub use queued::{Leaving, Prospect, Queued, QueuedCall, Said};
@@ -38,6 +40,8 @@ pub enum Sign {
     Counted(Counted),
     /// Somebody new called a function that few ever called.
     FirstActor(FirstActor),
+    /// The transaction is like a known attack.
+    Imitation(Imitation),
     /// More of an asset left within a time than ever before.
     Outflow(Outflow),
     /// A protected contract will act when its time has come.
@@ -60,6 +64,7 @@ impl fmt::Display for Sign {
             Self::Broken(sign) => sign.fmt(f),
             Self::Counted(sign) => sign.fmt(f),
             Self::FirstActor(sign) => sign.fmt(f),
+            Self::Imitation(sign) => sign.fmt(f),
             Self::Outflow(sign) => sign.fmt(f),
             Self::Queued(sign) => sign.fmt(f),
             Self::Donation(sign) => sign.fmt(f),

@@ -12,6 +12,7 @@ mod chain;
 use alloy_primitives::{Address, B256, Bytes, I256, Selector, U256};
 use cordon_model::allocation::{Allocation, Entitlement};
 use cordon_model::execution::ViewCall;
+use cordon_model::finding::sign::{Imitation, ImitationKind, Sign};
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::incident::{IncidentEvent, Severity};
 use cordon_model::lane::{Intent, LaneEvent};
@@ -141,6 +142,7 @@ fn samples() -> Vec<Record> {
     bodies.extend(lane_events().into_iter().map(Body::Lane));
     bodies.extend(outbox_events().into_iter().map(Body::Outbox));
     bodies.extend(chain::chain_events().into_iter().map(Body::Chain));
+    bodies.push(Body::Incident(imitation()));
     let actors = [Actor::Cordon("decide".to_owned()), Actor::Person("alice".to_owned())];
     let actors = actors.into_iter().cycle();
     let record = |(body, actor)| Record {
@@ -202,6 +204,21 @@ fn incident_events() -> Vec<IncidentEvent> {
         IncidentEvent::Reopened,
         IncidentEvent::Closed,
     ]
+}
+
+/// A finding of a kind that is younger than the others; the fixture grows at its end.
+fn imitation() -> IncidentEvent {
+    let likeness = ImitationKind::SameInstructions { contract: address(0xdd), instructions: 1_200 };
+    let imitation = Imitation {
+        signature: "inc-02c2a115-1".to_owned(),
+        known_tx: hash(0x30),
+        text: "learned from incident inc-02c2a115, block 18000000".to_owned(),
+        likeness,
+    };
+    let [loss, ..] = findings();
+    let evidence = Evidence::Sign(Sign::Imitation(imitation));
+    let finding = Finding { detector: "known-attack".to_owned(), evidence, ..loss };
+    IncidentEvent::FindingAdded { finding: Box::new(finding) }
 }
 
 fn lane_events() -> Vec<LaneEvent> {

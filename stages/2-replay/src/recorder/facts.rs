@@ -35,6 +35,7 @@ impl Recorder {
         let frames = self.frames(&transaction.input);
         let (logs, transfers) = self.logs_and_transfers(take_logs(result), &frames);
         let creations = creations(&frames, state);
+        let called_code = called_code(&transaction, state);
         let mut destructions = self.destructions.clone();
         destructions.retain(|destruction| !is_undone(&frames, destruction.frame));
         let (storage_changes, balance_changes_wei) = changes(state);
@@ -49,6 +50,7 @@ impl Recorder {
             transfers,
             accesses: hand_out(&mut self.accesses.list),
             transient: hand_out(&mut self.transient.list),
+            called_code,
             creations,
             destructions,
             storage_changes,
@@ -195,6 +197,13 @@ fn part(data: &Bytes, span: Span) -> Bytes {
 fn is_undone(frames: &[Frame], index: u32) -> bool {
     let frame = usize::try_from(index).ok().and_then(|index| frames.get(index));
     frame.is_some_and(|frame| frame.reverted)
+}
+
+/// The code of the contract that the transaction calls. The EVM holds it already, so that this copies nothing.
+fn called_code(transaction: &Transaction, state: &EvmState) -> Bytes {
+    let called = transaction.to.and_then(|to| state.get(&to));
+    let code = called.and_then(|account| account.info.code.as_ref());
+    code.filter(|code| !code.is_empty()).map(revm::state::Bytecode::original_bytes).unwrap_or_default()
 }
 
 fn creations(frames: &[Frame], state: &EvmState) -> Vec<Creation> {

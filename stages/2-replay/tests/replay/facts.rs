@@ -32,6 +32,7 @@ fn a_reentrancy_is_recorded_frame_by_frame() {
     let execution = first(&state.block(vec![transaction(THIEF, 0, 0)]));
 
     assert!(execution.status.is_success() && !execution.truncated);
+    assert_eq!(execution.called_code, reentrant_thief(VAULT));
     let calls: Vec<_> = execution.frames.iter().map(|f| (f.parent, f.depth, f.caller, f.address)).collect();
     assert_eq!(
         calls,
@@ -133,6 +134,8 @@ fn a_creation_is_recorded_with_its_code_and_value() {
     assert_eq!(execution.creations.len(), 1);
     assert_eq!((execution.creations[0].creator, execution.creations[0].address), (ALICE, address));
     assert_eq!(execution.creations[0].code_hash, alloy_primitives::keccak256(COUNTER));
+    let created = execution.frames.iter().find(|frame| frame.address == address).unwrap();
+    assert_eq!((&created.output[..], execution.called_code.len()), (&COUNTER[..], 0));
     let transfer = &execution.transfers[0];
     assert_eq!((transfer.from, transfer.to, transfer.amount_raw), (ALICE, address, wei(4)));
     assert_eq!(transfer.seq, execution.frames[0].enter_seq + 1);
