@@ -10,6 +10,7 @@ pub mod first_actor;
 pub mod flash_loan;
 pub mod fresh_caller;
 pub mod governance;
+pub mod known_attack;
 pub mod oracle;
 pub mod outflow_rate;
 pub mod phishing;
@@ -33,6 +34,7 @@ use first_actor::FirstActorConfig;
 use flash_loan::FlashLoanConfig;
 use fresh_caller::FreshCallerConfig;
 use governance::GovernanceConfig;
+use known_attack::KnownAttackConfig;
 use oracle::OracleConfig;
 use outflow_rate::OutflowRateConfig;
 use phishing::PhishingConfig;
@@ -91,12 +93,14 @@ pub enum DetectorConfig {
     Phishing(PhishingConfig),
     /// Tokens were issued, or coins paid out, for nothing.
     UnbackedMint(UnbackedMintConfig),
+    /// The transaction is like an attack that is known.
+    KnownAttack(KnownAttackConfig),
     /// A rule of the operator holds.
     Rules(RulesConfig),
 }
 
 impl DetectorConfig {
-    /// Every detector that has defaults once, at its defaults. Rules have none: they are the operator's.
+    /// Every detector that has defaults once, at its defaults. Rules and signatures have none: they are the operator's.
     #[must_use]
     pub fn all() -> Vec<Self> {
         vec![
@@ -160,6 +164,7 @@ impl DetectorConfig {
             Self::Oracle(config) => Box::new(config.build()?),
             Self::Phishing(config) => Box::new(config.build()?),
             Self::UnbackedMint(config) => Box::new(config.build()?),
+            Self::KnownAttack(config) => Box::new(config.build()?),
             Self::Rules(config) => Box::new(config.build()?),
         })
     }

@@ -23,6 +23,7 @@ mod parties;
 mod rehearsal;
 pub mod rules;
 mod set;
+pub mod signatures;
 mod valuation;
 
 #[cfg(test)]

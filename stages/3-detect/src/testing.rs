@@ -158,7 +158,7 @@ impl Script {
     }
 
     fn top(&self) -> (u32, Address) {
-        self.stack.last().map_or((0, ALICE), |index| {
+        self.stack.last().map_or((0, self.execution.transaction.from), |index| {
             let frame = &self.execution.frames[*index];
             (frame.index, frame.address)
         })
