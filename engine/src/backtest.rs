@@ -14,6 +14,7 @@ mod history;
 mod judge;
 mod kept;
 mod labels;
+mod parallel;
 mod report;
 mod rules;
 mod states;
@@ -23,6 +24,7 @@ pub use blocks::NodeRange;
 pub use judge::RecordKind;
 pub use kept::VERDICTS_FILE;
 pub use labels::Labels;
+pub(crate) use parallel::over_recordings;
 pub use report::{
     Alarm, BacktestReport, ClassRow, CurvePoint, DetectorRow, HistoryRow, LabelRow, Miss, OverTimeRow,
     REPORT_FILES, Slice, SourceRow, StrengthRow,
@@ -35,12 +37,11 @@ use alloy_primitives::{B256, Keccak256};
 use cordon_ingest::{HISTORY_INDEX, recordings, unknown_files};
 use judge::{Judge, Verdict};
 use kept::{Kept, Key, file_hash, fingerprint};
+use parallel::on_threads;
 use states::Trees;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 /// What is to be judged.
 #[derive(Debug, Clone, Default)]
@@ -53,6 +54,8 @@ pub struct Corpus {
     pub labels: Labels,
     /// Rule files that are judged by as well.
     pub rules: Vec<PathBuf>,
+    /// Signature files that are judged by as well.
+    pub signatures: Vec<PathBuf>,
 }
 
 /// How it is judged. None of it changes the report.
@@ -122,14 +125,13 @@ impl Backtest {
     /// A path or a rule file that cannot be read, or verdicts that cannot be kept.
     pub fn open(corpus: &Corpus, settings: &Settings, tell: Tell<'_>) -> Result<Self, EngineError> {
         let (tasks, passed_over) = (tasks(corpus)?, unknown(corpus)?);
-        let (judge, trees) = (Judge::new(&corpus.rules)?, Trees::among(&tasks));
+        let (judge, trees) = (Judge::new(&corpus.rules, &corpus.signatures)?, Trees::among(&tasks));
         let (mut kept, mut trees_hash) = (Kept::default(), B256::ZERO);
         if let Some(folder) = &settings.out {
             kept = Kept::open(folder, fingerprint(&judge)?, tell)?;
             trees_hash = trees.hash();
         }
-        let machine = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = settings.threads.map_or_else(machine, usize::from);
+        let threads = settings.threads.map_or_else(parallel::threads_of_machine, usize::from);
         let labels = corpus.labels.clone();
         Ok(Self { tasks, passed_over, labels, judge, trees, trees_hash, kept, threads, judged: Vec::new() })
     }
@@ -140,37 +142,7 @@ impl Backtest {
     /// A verdict that cannot be kept.
     pub fn files(&mut self, tell: Tell<'_>) -> Result<(), EngineError> {
         let tasks = std::mem::take(&mut self.tasks);
-        let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let verdicts: Mutex<Vec<(usize, Verdict)>> = Mutex::new(Vec::with_capacity(tasks.len()));
-        let failed: Mutex<Option<EngineError>> = Mutex::new(None);
-        let work = || {
-            loop {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(task) = tasks.get(at) else { return };
-                match self.file(task) {
-                    Ok(verdict) => {
-                        verdicts.lock().unwrap_or_else(PoisonError::into_inner).push((at, verdict));
-                    }
-                    Err(error) => {
-                        *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                        next.store(tasks.len(), Ordering::Relaxed);
-                    }
-                }
-                let done = done.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-                tell(Progress::Judged { done, all: tasks.len() });
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 0..self.threads {
-                scope.spawn(work);
-            }
-        });
-        if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(error);
-        }
-        let mut verdicts = verdicts.into_inner().unwrap_or_else(PoisonError::into_inner);
-        verdicts.sort_by_key(|(at, _)| *at);
-        let verdicts = verdicts.into_iter().map(|(_, verdict)| verdict);
+        let verdicts = on_threads(self.threads, &tasks, tell, &|task| self.file(task))?;
         self.judged.extend(tasks.into_iter().zip(verdicts));
         Ok(())
     }
@@ -249,4 +221,4 @@ fn unknown(corpus: &Corpus) -> Result<Vec<String>, EngineError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -18,10 +18,13 @@ use crate::incidents;
 use alloy_primitives::{B256, keccak256};
 use cordon_detect::DetectorConfig;
 
-/// What tells one set of detectors from another: their configuration, without the operator's rules. Those are his own
-/// judgement, outside of any statistics, and are edited far more often.
+/// What tells one set of detectors from another: their configuration, without the operator's rules and the signatures of
+/// known attacks. Those are somebody's judgement, outside of any statistics, and change far more often.
 pub(crate) fn fingerprint(detectors: &[DetectorConfig]) -> B256 {
-    let counted = detectors.iter().filter(|detector| !matches!(detector, DetectorConfig::Rules(_)));
+    let is_of_files = |detector: &&DetectorConfig| {
+        matches!(detector, DetectorConfig::Rules(_) | DetectorConfig::KnownAttack(_))
+    };
+    let counted = detectors.iter().filter(|detector| !is_of_files(detector));
     let texts: Vec<String> = counted.map(|detector| format!("{detector:?}")).collect();
     keccak256(texts.join("\n"))
 }

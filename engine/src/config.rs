@@ -10,6 +10,7 @@ mod chain;
 mod checks;
 pub mod raw;
 pub(crate) mod rules;
+pub(crate) mod signatures;
 
 pub use calibration::Calibration;
 pub use chain::{Chain, Node};
@@ -156,6 +157,12 @@ impl Config {
         rules::count(&self.detectors)
     }
 
+    /// How many signatures the signature files hold.
+    #[must_use]
+    pub fn signature_count(&self) -> usize {
+        signatures::count(&self.detectors)
+    }
+
     /// Checks a text that names one chain.
     ///
     /// # Errors
@@ -233,7 +240,8 @@ impl Resolver<'_> {
         if raw.all_detectors {
             detectors = DetectorConfig::all_beside(detectors);
         }
-        if self.read_rules(&mut detectors) {
+        let (rules, signatures) = (self.read_rules(&mut detectors), self.read_signatures(&mut detectors));
+        if rules && signatures {
             self.check_detectors(&detectors);
             if self.problems.len() == before {
                 self.check_bridges(&detectors, &protocols);

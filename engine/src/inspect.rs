@@ -82,7 +82,8 @@ pub async fn inspect(
     Ok(Inspection { report, gas_used: execution.gas_used, gas_used_on_chain: receipt.gas_used })
 }
 
-async fn block(
+/// A block of a node's chain.
+pub(crate) async fn block(
     provider: alloy_provider::DynProvider,
     chain_id: ChainId,
     number: u64,

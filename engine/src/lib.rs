@@ -33,6 +33,7 @@ mod rehearsal;
 pub mod render;
 mod report;
 mod respond;
+pub mod signatures;
 mod trials;
 mod verify_command;
 pub mod watch;

@@ -119,13 +119,16 @@ impl Engine {
         Ok(())
     }
 
-    /// That the rules are others than those by which the newest block was judged, if so.
+    /// That the rules and signatures are others than those by which the newest block was judged, if so.
     pub(crate) fn rules_taken(&self) -> Option<ChainEvent> {
-        let sets = self.units.iter().filter_map(|unit| match unit {
-            DetectorConfig::Rules(config) => Some(&config.sets),
-            _ => None,
-        });
-        let files: Vec<RuleFile> = sets.flatten().map(|set| set.file()).collect();
+        let of_unit = |unit: &DetectorConfig| -> Vec<RuleFile> {
+            match unit {
+                DetectorConfig::Rules(config) => config.sets.iter().map(|set| set.file()).collect(),
+                DetectorConfig::KnownAttack(config) => config.sets.iter().map(|set| set.file()).collect(),
+                _ => Vec::new(),
+            }
+        };
+        let files: Vec<RuleFile> = self.units.iter().flat_map(of_unit).collect();
         (files != self.journal.chain().rules).then_some(ChainEvent::RulesTaken { files })
     }
 

@@ -64,6 +64,9 @@ pub(crate) enum Command {
     /// Needs a log that `watch` wrote, in which every incident was closed or called a false alarm. Prints what each
     /// threshold would have done, and writes the file that [calibration] names; `watch` goes by it from its next start on.
     Calibrate(Calibrate),
+    /// Attacks that are known, so that their imitators are known again.
+    #[command(subcommand)]
+    Signatures(Signatures),
     /// Measure what the product costs, each figure as a ratio within one run.
     #[command(subcommand)]
     Bench(Bench),
@@ -172,6 +175,9 @@ pub(crate) struct Backtest {
     /// Folder for the report and the verdicts; it is made where its parent exists.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Signature files to judge by as well. Those of the very attacks that are judged prove nothing; see `signatures evaluate`.
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    pub(crate) signatures: Vec<PathBuf>,
     /// Print the result as JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -189,6 +195,62 @@ pub(crate) struct Calibrate {
     /// Print what would be written, and write nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `cordon signatures`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Signatures {
+    /// Make signatures of incidents in the log, or of recorded attacks, for the detector `known-attack`.
+    ///
+    /// From the log all incidents give signatures that people closed as real; one that they called a false alarm gives none. The log
+    /// says which transactions the attack was, and the node executes them again. Look through the file before it is used or given away.
+    Learn(SignaturesLearn),
+    /// Measure how well recorded attacks are recognised by others, and how often ordinary use is taken for one of them.
+    ///
+    /// No attack is recognised by itself, by another of its incident, or against the same victim. INCIDENTS has lines
+    /// `transaction hash,date,incident,victim`, with YYYYMM or YYYYMMDD as date.
+    Evaluate(SignaturesEvaluate),
+}
+
+/// `cordon signatures learn`
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("source").required(true).args(["store", "recording"]))]
+pub(crate) struct SignaturesLearn {
+    /// Event log.
+    #[arg(long, value_name = "FILE", requires = "rpc")]
+    pub(crate) store: Option<PathBuf>,
+    /// Only this incident, as `incident list` prints it, closed or not.
+    #[arg(long, requires = "store")]
+    pub(crate) incident: Option<String>,
+    /// Node URL; the node must still hold the states before the attacks.
+    #[arg(long, requires = "store")]
+    pub(crate) rpc: Option<String>,
+    /// Hardfork by name, for chains whose schedule is not built in.
+    #[arg(long, requires = "store")]
+    pub(crate) hardfork: Option<String>,
+    /// Recordings of which each is an attack.
+    #[arg(long, num_args = 1.., value_name = "PATH")]
+    pub(crate) recording: Vec<PathBuf>,
+    /// Where to write the signatures.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
+/// `cordon signatures evaluate`
+#[derive(Debug, Args)]
+pub(crate) struct SignaturesEvaluate {
+    /// Recordings of which each is an attack.
+    #[arg(long, num_args = 1.., value_name = "PATH", required = true)]
+    pub(crate) attacks: Vec<PathBuf>,
+    /// Recordings of ordinary transactions.
+    #[arg(long, num_args = 1.., value_name = "PATH")]
+    pub(crate) benign: Vec<PathBuf>,
+    /// When the attacks were, under which name, and against whom. Without it, none is certain to be earlier than another.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) incidents: Option<PathBuf>,
     /// Print the result as JSON.
     #[arg(long)]
     pub(crate) json: bool,

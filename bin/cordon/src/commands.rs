@@ -38,6 +38,7 @@ pub(crate) async fn run(arguments: Cordon) -> Result<ExitCode> {
         Command::Backfill(arguments) => look_back(arguments).await,
         Command::Backtest(arguments) => judge_recordings(arguments).await,
         Command::Calibrate(arguments) => find_thresholds(&arguments).await,
+        Command::Signatures(arguments) => crate::signatures::run(arguments).await,
         Command::Bench(arguments) => measure(arguments).await,
         Command::Inspect(arguments) => explain(&arguments).await,
         Command::Incident(arguments) => incident(arguments).await,
@@ -108,11 +109,11 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn say(text: &str) -> Result<()> {
+pub(crate) fn say(text: &str) -> Result<()> {
     writeln!(std::io::stdout().lock(), "{text}").context("writing to standard output")
 }
 
-fn say_json(value: &impl serde::Serialize) -> Result<()> {
+pub(crate) fn say_json(value: &impl serde::Serialize) -> Result<()> {
     say(&serde_json::to_string(value).context("serialising the answer")?)
 }
 
@@ -177,7 +178,7 @@ fn prepare(folder: &Path, reports: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
+pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     let failed = |source| EngineError::File { doing: "write", path: path.to_owned(), source };
     Ok(std::fs::write(path, text).map_err(failed)?)
 }
@@ -232,7 +233,8 @@ async fn replay(arguments: Replay) -> Result<ExitCode> {
 
 /// Judges recordings and blocks of a node. That attacks were missed is a finding, and no failure of the command.
 async fn judge_recordings(arguments: Backtest) -> Result<ExitCode> {
-    let Backtest { attacks, benign, labels, rules, rpc, hardfork, from, to, out, json } = arguments;
+    let Backtest { attacks, benign, labels, rules, signatures, rpc, hardfork, from, to, out, json } =
+        arguments;
     let range = match (rpc, from, to) {
         (Some(rpc), Some(from), Some(to)) => Some(NodeRange { rpc, hardfork, blocks: from..=to }),
         _ => None,
@@ -244,10 +246,9 @@ async fn judge_recordings(arguments: Backtest) -> Result<ExitCode> {
     if let Some(folder) = &out {
         prepare(folder, &REPORT_FILES)?;
     }
-    let corpus = Corpus { attacks, benign, labels, rules };
+    let corpus = Corpus { attacks, benign, labels, rules, signatures };
     let settings = Settings { out: out.clone(), threads: None };
-    let last = Mutex::new(Instant::now());
-    let tell = Arc::new(move |progress: Progress| tell_progress(&last, &progress));
+    let tell = Arc::new(teller());
     let told = Arc::clone(&tell);
     let work = tokio::task::spawn_blocking(move || {
         let mut run = cordon_engine::backtest::Backtest::open(&corpus, &settings, &*told)?;
@@ -272,20 +273,24 @@ async fn judge_recordings(arguments: Backtest) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn tell_progress(last: &Mutex<Instant>, progress: &Progress) {
-    let line = match progress {
-        Progress::Note(note) => note.clone(),
-        Progress::Judged { done, all } => {
-            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-            if done != all && last.elapsed() < PROGRESS_PAUSE {
-                return;
+/// Says on standard error how far a command over many recordings is.
+pub(crate) fn teller() -> impl Fn(Progress) + Send + Sync + 'static {
+    let last = Mutex::new(Instant::now());
+    move |progress: Progress| {
+        let line = match progress {
+            Progress::Note(note) => note,
+            Progress::Judged { done, all } => {
+                let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+                if done != all && last.elapsed() < PROGRESS_PAUSE {
+                    return;
+                }
+                *last = Instant::now();
+                format!("{done} of {all} recordings judged")
             }
-            *last = Instant::now();
-            format!("{done} of {all} recordings judged")
-        }
-    };
-    // Whoever does not read the progress still gets the report.
-    let _gone = writeln!(std::io::stderr(), "{line}");
+        };
+        // Whoever does not read the progress still gets the report.
+        let _gone = writeln!(std::io::stderr(), "{line}");
+    }
 }
 
 /// That a budget cannot be shown to be kept is an answer, and no failure of the command.
@@ -423,9 +428,13 @@ fn check(arguments: &WithConfig) -> Result<ExitCode> {
             0 => String::new(),
             rules => format!(" {rules} rule(s),"),
         };
+        let signatures = match config.signature_count() {
+            0 => String::new(),
+            signatures => format!(" {signatures} signature(s),"),
+        };
         say(&format!(
-            "'{}' is valid: chain {}, {protocols} protocol(s), {levers} lever(s), {detectors} detector(s),{rules} \
-             {} channel(s)",
+            "'{}' is valid: chain {}, {protocols} protocol(s), {levers} lever(s), {detectors} detector(s),{rules}\
+             {signatures} {} channel(s)",
             arguments.config.display(),
             config.chain.id,
             config.channels.len()

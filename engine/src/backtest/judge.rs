@@ -6,9 +6,11 @@
 use super::history;
 use super::rules::Rules;
 use super::states::Trees;
+use crate::config::signatures;
 use crate::error::EngineError;
 use alloy_primitives::{B256, Keccak256, keccak256};
 use cordon_decide::Policy;
+use cordon_detect::detectors::known_attack::KnownAttackConfig;
 use cordon_detect::{DetectorConfig, DetectorSet, anyone, public_contracts};
 use cordon_ingest::{History, Recorded, read_recording};
 use cordon_model::execution::Execution;
@@ -175,9 +177,10 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    pub(super) fn new(rule_files: &[PathBuf]) -> Result<Self, EngineError> {
+    pub(super) fn new(rule_files: &[PathBuf], signature_files: &[PathBuf]) -> Result<Self, EngineError> {
         let mut configs = DetectorConfig::all();
         let rules = Rules::read(rule_files, &mut configs)?;
+        configs.extend(known_attacks(signature_files)?);
         let detectors = DetectorSet::from_configs(&configs, Vec::new())?;
         let policy = Policy::default();
         let settings_hash = settings_hash(&configs, &policy);
@@ -246,6 +249,31 @@ fn settings_hash(configs: &[DetectorConfig], policy: &Policy) -> B256 {
     }
     hash.update(format!("{policy:?}"));
     hash.finalize()
+}
+
+/// The detector of known attacks with these files; none is as well.
+fn known_attacks(files: &[PathBuf]) -> Result<Option<DetectorConfig>, EngineError> {
+    let mut known = KnownAttackConfig { files: files.to_vec(), ..KnownAttackConfig::default() };
+    for file in files {
+        known.sets.push(signatures::load(file, &[]).map_err(|why| EngineError::Argument {
+            what: "signatures",
+            found: file.display().to_string(),
+            expected: format!("a signature file that can be used\n{why}"),
+        })?);
+    }
+    Ok((!files.is_empty()).then_some(DetectorConfig::KnownAttack(known)))
+}
+
+/// The transactions of a file that stand by themselves.
+///
+/// # Errors
+/// Why there are none, in words.
+pub(super) fn executions(path: &Path, is_attack: bool, trees: &Trees) -> Result<Vec<Execution>, String> {
+    match read(path, is_attack, trees) {
+        Ok(Held::Single(_, executions)) => Ok(executions),
+        Ok(Held::History(_)) => Err("a history of a protocol does not tell who called".to_owned()),
+        Err(Unjudged::File(reason) | Unjudged::Kind { reason, .. }) => Err(reason),
+    }
 }
 
 fn read(path: &Path, is_attack: bool, trees: &Trees) -> Result<Held, Unjudged> {

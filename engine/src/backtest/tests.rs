@@ -14,7 +14,7 @@ const LENDER: &str = "0x0000000000000000000000000000000000001e2d";
 const TOKEN: &str = "0x0000000000000000000000000000000000007073";
 const VAULT: &str = "0x000000000000000000000000000000000000fa17";
 
-fn call(from: &str, to: &str, input: &str, calls: &[String]) -> String {
+pub(crate) fn call(from: &str, to: &str, input: &str, calls: &[String]) -> String {
     let calls = calls.join(",");
     format!(
         r#"{{"type":"CALL","from":"{from}","to":"{to}","value":"0x0","gasUsed":"0x5208","input":"{input}","calls":[{calls}]}}"#
@@ -36,7 +36,7 @@ fn loan(vault_gives: Option<u64>) -> String {
     call(SENDER, OWN, "0xcccc0001", &[call(OWN, LENDER, "0xdddd0001", &lent)])
 }
 
-fn write(folder: &Path, name: &str, text: &str) {
+pub(crate) fn write(folder: &Path, name: &str, text: &str) {
     let packed = zstd_of(text);
     fs::write(folder.join(format!("{name}.json.zst")), packed).unwrap();
 }

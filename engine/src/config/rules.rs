@@ -4,7 +4,7 @@
 //! same once more while Cordon watches, where a file has changed. Must never: judge by a rule that does not pass its own
 //! tests.
 
-use super::Resolver;
+use super::{Resolver, signatures};
 use cordon_detect::DetectorConfig;
 use cordon_detect::rules::{AbiFile, RULE_FILE_BYTES_MAX, RuleSet, RulesConfig};
 use std::path::{Path, PathBuf};
@@ -53,7 +53,15 @@ pub(crate) fn count(detectors: &[DetectorConfig]) -> usize {
     sets(detectors).map(|set| set.ids().count()).sum()
 }
 
-/// The rule files of these detectors, and the ABIs that they name as they stand now.
+/// How many rules, and signatures where there are some, these detectors have, in words.
+pub(crate) fn counted(detectors: &[DetectorConfig]) -> String {
+    match (count(detectors), signatures::count(detectors)) {
+        (rules, 0) => format!("{rules} rules"),
+        (rules, signatures) => format!("{rules} rules and {signatures} signatures"),
+    }
+}
+
+/// The rule files of these detectors, the ABIs that they name as they stand now, and the signature files.
 pub(crate) fn files(detectors: &[DetectorConfig]) -> Vec<PathBuf> {
     let files = detectors.iter().filter_map(|detector| match detector {
         DetectorConfig::Rules(rules) => Some(&rules.files),
@@ -65,7 +73,7 @@ pub(crate) fn files(detectors: &[DetectorConfig]) -> Vec<PathBuf> {
         named.into_iter().map(|path| beside(file, &path))
     });
     let abis: Vec<PathBuf> = abis.collect();
-    files.into_iter().chain(abis).collect()
+    files.into_iter().chain(abis).chain(signatures::files(detectors)).collect()
 }
 
 /// A path that a rule file names, relative to it.
@@ -93,7 +101,7 @@ fn parse(path: &Path, text: &str) -> Result<RuleSet, Vec<String>> {
     parsed.map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 
-/// The same detectors with their rule files read again. A file whose text is what it was is not parsed again.
+/// The same detectors with their rule and signature files read again. A file whose text is what it was is not parsed again.
 ///
 /// # Errors
 /// Everything that is wrong with the files, one entry each.
@@ -102,14 +110,18 @@ pub(crate) fn reread(detectors: &[DetectorConfig]) -> Result<Vec<DetectorConfig>
     let mut fresh = detectors.to_vec();
     let mut wrong = Vec::new();
     for detector in &mut fresh {
-        if let DetectorConfig::Rules(rules) = detector {
-            rules.sets.clear();
-            for file in &rules.files {
-                match read_again(file, &known) {
-                    Ok(set) => rules.sets.push(set),
-                    Err(errors) => wrong.extend(errors),
+        match detector {
+            DetectorConfig::Rules(rules) => {
+                rules.sets.clear();
+                for file in &rules.files {
+                    match read_again(file, &known) {
+                        Ok(set) => rules.sets.push(set),
+                        Err(errors) => wrong.extend(errors),
+                    }
                 }
             }
+            DetectorConfig::KnownAttack(known) => signatures::reread(known, &mut wrong),
+            _ => {}
         }
     }
     if wrong.is_empty() {
@@ -141,9 +153,14 @@ fn read_again(path: &Path, known: &[&Arc<RuleSet>]) -> Result<Arc<RuleSet>, Vec<
 }
 
 fn read(path: &Path) -> Result<String, String> {
+    read_at_most(path, RULE_FILE_BYTES_MAX)
+}
+
+/// The text of a file of at most so many bytes.
+pub(super) fn read_at_most(path: &Path, bytes_max: u64) -> Result<String, String> {
     let bytes = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if bytes > RULE_FILE_BYTES_MAX {
-        return Err(format!("it has {bytes} bytes"));
+    if bytes > bytes_max {
+        return Err(format!("it has {bytes} bytes, expected at most {bytes_max}"));
     }
     std::fs::read_to_string(path).map_err(|error| error.to_string())
 }

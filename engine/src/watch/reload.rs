@@ -1,4 +1,4 @@
-//! Rule files that change while Cordon watches.
+//! Rule and signature files that change while Cordon watches.
 //!
 //! In: the detectors as they were configured, and the files that their rules come from. Out: the same detectors with the
 //! new rules, once all files together are usable and hold their own tests. One look for all chains, beside their loops:
@@ -122,16 +122,14 @@ pub(super) async fn run(mut files: RuleFiles, ready: Sender<Units>, say: Say, mu
         match look {
             Look::Same => {}
             Look::Changed(units) => {
-                say(format!(
-                    "rule files changed: {} rules are in force from the next block on",
-                    rules::count(&units)
-                ));
+                let counted = rules::counted(&units);
+                say(format!("rule files changed: {counted} are in force from the next block on"));
                 ready.send_replace(units);
             }
             Look::Mended => say("rule files are usable again and say what is in force".to_owned()),
             Look::Refused(wrong) => {
-                let kept = rules::count(&files.units);
-                say(format!("rule files changed and cannot be used; the {kept} rules before stay in force"));
+                let kept = rules::counted(&files.units);
+                say(format!("rule files changed and cannot be used; the {kept} before stay in force"));
                 for what in wrong {
                     tracing::warn!(%what, "rule file cannot be used");
                     what.lines().for_each(|line| say(format!("    {line}")));
@@ -145,6 +143,7 @@ pub(super) async fn run(mut files: RuleFiles, ready: Sender<Units>, say: Say, mu
 mod tests {
     use super::*;
     use crate::config::Config;
+    use cordon_detect::detectors::known_attack::KnownAttackConfig;
     use std::sync::Mutex;
     use tempfile::TempDir;
 
@@ -254,6 +253,39 @@ mod tests {
         assert!(wrong[0].contains("no ABI of this file has function 'pause'"), "{wrong:?}");
         write(&folder, "abi.json", &abi("pause"));
         assert!(matches!(look(&mut files), Look::Mended));
+    }
+
+    /// A signature file with signatures of these names.
+    fn signatures_of(names: &[&str]) -> String {
+        let signature = |name: &&str| {
+            format!(
+                r#"{{"name":"{name}","class":"reentrancy","provenance":{{"chain_id":1,"tx":"{:?}","text":""}},
+                "shape":{{"steps":[{{"callee":"foreign","kind":"call","depth":0}}],"whole":true}}}}"#,
+                alloy_primitives::B256::ZERO
+            )
+        };
+        let signatures: Vec<String> = names.iter().map(signature).collect();
+        format!(r#"{{"format":1,"signatures":[{}]}}"#, signatures.join(","))
+    }
+
+    #[test]
+    fn signature_files_are_looked_at_like_rule_files() {
+        let (folder, files) = opened();
+        let path = folder.path().join("known.json");
+        write(&folder, "known.json", &signatures_of(&["one"]));
+        let known = KnownAttackConfig { files: vec![path], ..KnownAttackConfig::default() };
+        let units = [files.units.to_vec(), vec![DetectorConfig::KnownAttack(known)]].concat();
+        let mut files = RuleFiles::new(Arc::new(rules::reread(&units).unwrap()));
+        assert!(matches!(look(&mut files), Look::Same));
+        assert_eq!(rules::counted(&files.units), "2 rules and 1 signatures");
+
+        write(&folder, "known.json", &signatures_of(&["one", "one"]));
+        let Look::Refused(wrong) = look(&mut files) else { panic!("taken") };
+        let why = "signatures[1].name: found 'one', expected a name that no other signature has";
+        assert!(wrong[0].ends_with(why), "{wrong:?}");
+        write(&folder, "known.json", &signatures_of(&["one", "two"]));
+        let Look::Changed(units) = look(&mut files) else { panic!("not taken") };
+        assert_eq!(rules::counted(&units), "2 rules and 2 signatures");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 )]
 
 mod anvil;
+mod imitation;
 mod market;
 mod quorum;
 mod watch;

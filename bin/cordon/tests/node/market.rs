@@ -137,6 +137,22 @@ impl Market {
         .await
     }
 
+    /// Gives the attacker a contract of its own with this cap and this capital.
+    pub(crate) async fn arm(&mut self, node: &Anvil, cap_shares: U256, coins: U256) {
+        let (pool, vault) = (self.pool, self.vault);
+        let arguments =
+            Controller::constructorCall { collateralVault: pool, lendingVault: vault, capShares: cap_shares }
+                .abi_encode();
+        self.controller = node.deploy(self.attacker, creation("DrainController", arguments)).await;
+        let mint = Token::mintCall { to: self.controller, amount: coins };
+        node.ok(self.admin, Some(self.coin), mint.abi_encode()).await;
+    }
+
+    /// Hands in the attack for so much; it is mined with the next block.
+    pub(crate) async fn strike_for(&self, node: &Anvil, amount: U256) -> B256 {
+        node.send(self.attacker, Some(self.controller), Controller::strikeCall { amount }.abi_encode()).await
+    }
+
     /// Loot of the attacker so far.
     pub(crate) async fn loot(&self, node: &Anvil) -> U256 {
         let balance = node.call(self.usd, Token::balanceOfCall { account: self.attacker }.abi_encode()).await;

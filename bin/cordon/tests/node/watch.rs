@@ -139,6 +139,11 @@ impl Watch {
         std::fs::read_to_string(self.folder.path().join(name)).unwrap()
     }
 
+    /// Whether a file of this name is there.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.folder.path().join(name).exists()
+    }
+
     /// Waits for a line that contains `text`.
     pub(crate) async fn await_line(&mut self, text: &str) {
         let start = Instant::now();
