@@ -24,6 +24,7 @@ fn report() -> BacktestReport {
         benign: vec![benign],
         rules: vec![rules],
         labels: Labels::parse(&format!("{},{MARKUP}\n", alloy_primitives::B256::ZERO)).unwrap(),
+        ..Corpus::default()
     };
     backtest(&corpus, &Settings::default(), &|_| ()).unwrap()
 }

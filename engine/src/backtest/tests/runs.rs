@@ -2,6 +2,7 @@
 
 use super::*;
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 
 /// Recordings of every outcome: detected, missed, ordinary, broken, and not judged.
 fn corpus(folder: &Path) -> Corpus {
