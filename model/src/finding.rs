@@ -110,6 +110,8 @@ pub enum AttackClass {
     UnbackedMint,
     /// Users are led to sign or send what they do not mean to.
     Phishing,
+    /// What an attack needs is put in place.
+    Preparation,
     /// Something that held in all ordinary use does not hold.
     Invariant,
     /// What a rule of the operator names; the rule says what it means.
@@ -131,6 +133,7 @@ impl fmt::Display for AttackClass {
             Self::Oracle => "wrong price",
             Self::UnbackedMint => "issue without backing",
             Self::Phishing => "phishing of users",
+            Self::Preparation => "preparation of an attack",
             Self::Invariant => "broken invariant",
             Self::UserRule => "user rule",
         })

@@ -9,6 +9,7 @@ mod donation;
 mod first_actor;
 mod imitation;
 mod lure;
+mod new_contract;
 mod outflow;
 mod queued;
 mod unbacked;
@@ -21,6 +22,7 @@ pub use donation::{Donation, DonationEffect};
 pub use first_actor::FirstActor;
 pub use imitation::{Imitation, ImitationKind};
 pub use lure::{Lure, LureKind};
+pub use new_contract::{CodePart, CodeTrait, NewContract};
 pub use outflow::Outflow;
 pub use queued::{Leaving, Prospect, Queued, QueuedCall, Said};
 pub use unbacked::{MessageFault, Unbacked};
@@ -42,6 +44,8 @@ pub enum Sign {
     FirstActor(FirstActor),
     /// The transaction is like a known attack.
     Imitation(Imitation),
+    /// A contract was created whose code is like code that attacked before.
+    NewContract(NewContract),
     /// More of an asset left within a time than ever before.
     Outflow(Outflow),
     /// A protected contract will act when its time has come.
@@ -65,6 +69,7 @@ impl fmt::Display for Sign {
             Self::Counted(sign) => sign.fmt(f),
             Self::FirstActor(sign) => sign.fmt(f),
             Self::Imitation(sign) => sign.fmt(f),
+            Self::NewContract(sign) => sign.fmt(f),
             Self::Outflow(sign) => sign.fmt(f),
             Self::Queued(sign) => sign.fmt(f),
             Self::Donation(sign) => sign.fmt(f),

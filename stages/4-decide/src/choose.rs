@@ -66,6 +66,7 @@ fn flawed_contracts(incident: &Incident) -> BTreeSet<Address> {
         | AttackClass::ControlFlow
         | AttackClass::Oracle
         | AttackClass::Phishing
+        | AttackClass::Preparation
         | AttackClass::Invariant
         | AttackClass::UserRule => false,
     };

@@ -17,7 +17,8 @@ use std::collections::BTreeMap;
 const GROUNDS_MAX: usize = 60;
 
 /// Mechanisms before the effect: the order in which a sentence explains.
-const ORDER: [AttackClass; 14] = [
+const ORDER: [AttackClass; 15] = [
+    AttackClass::Preparation,
     AttackClass::Privilege,
     AttackClass::Governance,
     AttackClass::Phishing,

@@ -12,7 +12,7 @@ mod chain;
 use alloy_primitives::{Address, B256, Bytes, I256, Selector, U256};
 use cordon_model::allocation::{Allocation, Entitlement};
 use cordon_model::execution::ViewCall;
-use cordon_model::finding::sign::{Imitation, ImitationKind, Sign};
+use cordon_model::finding::sign::{CodePart, CodeTrait, Imitation, ImitationKind, NewContract, Sign};
 use cordon_model::finding::{AttackClass, Evidence, Finding, Score};
 use cordon_model::incident::{IncidentEvent, Severity};
 use cordon_model::lane::{Intent, LaneEvent};
@@ -24,8 +24,8 @@ use cordon_model::plan::{
 use cordon_model::remedy::{HonestDifference, LayoutChange, Remedy, RemedyRule, Verdict};
 use cordon_model::simulation::{AttackTrial, Ground, HonestTrial, Simulation, TrialOutcome};
 use cordon_model::units::{
-    Asset, AssetDelta, BlockRef, Bps, CapabilityId, ChainId, FindingId, IncidentId, NoticeId, PlanHash,
-    ProtocolId, TxRef,
+    Asset, AssetDelta, BlockRef, Bps, CapabilityId, ChainId, FindingId, IncidentId, Milli, NoticeId,
+    PlanHash, ProtocolId, TxRef,
 };
 use cordon_store::SqliteLog;
 use sqlx::ConnectOptions;
@@ -143,6 +143,8 @@ fn samples() -> Vec<Record> {
     bodies.extend(outbox_events().into_iter().map(Body::Outbox));
     bodies.extend(chain::chain_events().into_iter().map(Body::Chain));
     bodies.push(Body::Incident(imitation()));
+    // What came later stands behind what was there, so that no older line changes.
+    bodies.push(Body::Incident(IncidentEvent::FindingAdded { finding: Box::new(new_contract()) }));
     let actors = [Actor::Cordon("decide".to_owned()), Actor::Person("alice".to_owned())];
     let actors = actors.into_iter().cycle();
     let record = |(body, actor)| Record {
@@ -313,6 +315,32 @@ fn findings() -> [Finding; 3] {
         finding("reentrancy", AttackClass::Reentrancy, reentry),
         finding("rate_jump", AttackClass::RateManipulation, rate),
     ]
+}
+
+fn new_contract() -> Finding {
+    let part = |what, milli| CodePart { what, log_odds: Milli(milli) };
+    let function = Selector::from([1, 2, 3, 4]);
+    let sign = NewContract {
+        address: address(0xdd),
+        creator: address(0xaa),
+        code_hash: hash(0x64),
+        log_odds: Milli(2_345),
+        bound: Milli(-678),
+        sure: true,
+        parts: vec![
+            part(CodeTrait::Calls(function), 900),
+            part(CodeTrait::Has(function), 800),
+            part(CodeTrait::LoanCallback, 700),
+            part(CodeTrait::Instructions, 600),
+        ],
+        names: vec![address(0xcc)],
+    };
+    Finding {
+        detector: "new-contract".to_owned(),
+        class: AttackClass::Preparation,
+        evidence: Evidence::Sign(Sign::NewContract(sign)),
+        ..findings()[0].clone()
+    }
 }
 
 fn plan() -> Plan {
