@@ -79,6 +79,8 @@ struct RawAccount {
     balance_wei: String,
     nonce: u64,
     code: String,
+    #[serde(default)]
+    name: Option<String>,
     storage: BTreeMap<String, String>,
 }
 
@@ -94,6 +96,8 @@ pub struct AttackState {
 
 #[derive(Debug, Clone)]
 struct Account {
+    /// As whoever kept the state calls it.
+    name: Option<String>,
     info: AccountInfo,
     storage: BTreeMap<U256, U256>,
 }
@@ -160,6 +164,20 @@ impl AttackState {
     #[must_use]
     pub fn tx_hash(&self) -> Option<B256> {
         self.tx_hash
+    }
+
+    /// Time of the block at whose end this was the state, Unix seconds.
+    #[must_use]
+    pub fn timestamp_s(&self) -> u64 {
+        self.timestamp_s
+    }
+
+    /// Contracts with what whoever kept the state calls them, and their code.
+    pub fn named_codes(&self) -> impl Iterator<Item = (Address, &str, &[u8])> {
+        self.accounts.iter().filter_map(|(address, account)| {
+            let code = account.info.code.as_ref().filter(|_| !account.info.is_empty_code_hash())?;
+            Some((*address, account.name.as_deref()?, code.original_byte_slice()))
+        })
     }
 
     /// Executes the transaction whose calls are `tree`, recorded as on a chain that is watched.
@@ -309,7 +327,7 @@ fn account(raw: RawAccount) -> Result<Account, (String, String)> {
         account_id: None,
         code: Some(analysed(code)),
     };
-    Ok(Account { info, storage })
+    Ok(Account { name: raw.name, info, storage })
 }
 
 fn decimal(digits: &str) -> Option<U256> {

@@ -17,6 +17,7 @@ mod bloom;
 mod error;
 mod machine;
 pub mod measure;
+mod named;
 mod op_stack;
 mod protocol;
 mod recorder;

@@ -1,8 +1,9 @@
 //! What a caller wants to know of the transactions that are replayed.
 //!
 //! In: questions to ask, addresses of interest, a level of detail. Out: the choice which executions are built. Must
-//! never: pass over a transaction that had to do with a watched account.
+//! never: pass over a transaction that had to do with a watched account, or that created code which will.
 
+use crate::named::{names_any, names_any_traced};
 use alloy_primitives::map::AddressSet;
 use alloy_primitives::{Address, B256};
 use cordon_model::block::Transaction;
@@ -80,6 +81,9 @@ impl fmt::Debug for Watch {
 ///   account inside a foreign contract leaves the account itself untouched, and no load betrays it;
 /// - the transaction names it as sender, receiver, in its access list, or as the code of an authorization.
 ///
+/// Delivered as well is a transaction that creates a contract which names the account, as a constant of its code or in what its
+/// constructor left in storage: nothing was touched yet, but something is meant to be.
+///
 /// What is left out is a foreign contract that mentions the account only in the data of a log or of a call. A
 /// transaction whose record was cut is always delivered: what is missing may be the part that matters. So is one that
 /// the rules refuse, and one that failed is delivered like any other.
@@ -88,7 +92,7 @@ pub enum Interest {
     /// Every transaction.
     #[default]
     All,
-    /// Those that touch one of these accounts, and those whose record was cut.
+    /// Those that touch one of these accounts or create code that names one, and those whose record was cut.
     Touching(Arc<AddressSet>),
 }
 
@@ -106,6 +110,7 @@ impl Interest {
             || is_loaded(watched, state)
             || logs.iter().any(|log| is_in_log(watched, log))
             || is_named(watched, transaction)
+            || names_any(watched, state)
     }
 }
 
@@ -127,6 +132,7 @@ impl Interest {
             || execution.storage_changes.iter().any(|change| watched.contains(&change.address))
             || execution.balance_changes_wei.keys().any(|address| watched.contains(address))
             || execution.destructions.iter().any(|gone| watched.contains(&gone.beneficiary))
+            || names_any_traced(watched, execution)
     }
 }
 

@@ -56,6 +56,15 @@ fn error_of(change: impl Fn(&mut Value)) -> String {
 }
 
 #[test]
+fn contracts_are_known_by_the_names_that_somebody_gave_them() {
+    let state = AttackState::read(&file().to_string()).unwrap();
+    let named: Vec<_> = state.named_codes().collect();
+    let code = hex::decode(caller_code()).unwrap();
+    assert_eq!(named, [(CALLER, "x", &code[..])], "the vault has no name");
+    assert_eq!(state.timestamp_s(), 1_705_527_059);
+}
+
+#[test]
 fn an_attack_is_executed_on_its_state_and_gains_logs_and_storage() {
     let state = AttackState::read(&file().to_string()).unwrap();
     assert_eq!(state.tx_hash(), Some(B256::repeat_byte(7)));

@@ -2,8 +2,8 @@
 
 use crate::contracts::*;
 use alloy_primitives::map::AddressSet;
-use alloy_primitives::{Address, Bytes};
-use cordon_model::block::{AccessListEntry, Block};
+use alloy_primitives::{Address, Bytes, hex, keccak256};
+use cordon_model::block::{AccessListEntry, Block, Transaction};
 use cordon_replay::{Watch, no_views, replay_witness};
 
 const WATCHED: Address = Address::repeat_byte(0x77);
@@ -80,6 +80,52 @@ fn what_the_transaction_names_is_touched() {
     mentioned.input = Bytes::copy_from_slice(WATCHED.as_slice());
     // A mention in calldata is none: nothing was read or changed.
     assert_eq!(delivered(&state.block(vec![named, mentioned]), WATCHED), (vec![0], 1));
+}
+
+/// A creation of this code.
+fn creation(code: &[u8], nonce: u64) -> Transaction {
+    // codecopy(0, 10, len); return(0, len)
+    let [high, low] = u16::try_from(code.len()).unwrap().to_be_bytes();
+    let init_code = [&[0x61, high, low, 0x80, 0x60, 10, 0x5f, 0x39, 0x5f, 0xf3], code].concat();
+    Transaction { to: None, input: init_code.into(), ..transaction(OTHER, 0, nonce) }
+}
+
+/// `balance(address); stop`: whoever deploys it has touched nobody yet.
+fn looking_at(address: Address) -> Vec<u8> {
+    [&hex!("73")[..], address.as_slice(), &hex!("31 50 00")].concat()
+}
+
+#[test]
+fn a_creation_is_delivered_where_its_code_names_a_watched_account() {
+    let block = State::new().block(vec![creation(&looking_at(OTHER), 0), creation(&looking_at(WATCHED), 1)]);
+    assert_eq!(delivered(&block, WATCHED), (vec![1], 1));
+    assert_eq!(delivered(&block, OTHER), (vec![0], 1));
+    let watch = Watch::touching(AddressSet::from_iter([WATCHED]), no_views());
+    let [execution] = &replay_witness(&block, &watch).unwrap().executions[..] else { panic!("one") };
+    let [created] = execution.creations[..] else { panic!("one contract") };
+    assert_eq!(execution.frames[0].output, looking_at(WATCHED), "where its code is read from");
+    assert_eq!(created.code_hash, keccak256(looking_at(WATCHED)));
+    // An immutable stands in a whole word.
+    let immutable = [&hex!("7f 000000000000000000000000")[..], WATCHED.as_slice()].concat();
+    assert_eq!(delivered(&State::new().block(vec![creation(&immutable, 0)]), WATCHED), (vec![0], 0));
+}
+
+#[test]
+fn a_creation_is_delivered_where_its_constructor_keeps_a_watched_account() {
+    // sstore(0, watched); return(0, 1)
+    let keeps = [&hex!("73")[..], WATCHED.as_slice(), &hex!("5f 55 6001 5f f3")].concat();
+    let made =
+        |init_code: Vec<u8>| Transaction { to: None, input: init_code.into(), ..transaction(OTHER, 0, 0) };
+    assert_eq!(delivered(&State::new().block(vec![made(keeps)]), WATCHED), (vec![0], 0));
+    // Named in the constructor and kept nowhere: nothing can come of it.
+    let forgets = [&hex!("73")[..], WATCHED.as_slice(), &hex!("50 6001 5f f3")].concat();
+    assert_eq!(delivered(&State::new().block(vec![made(forgets)]), WATCHED), (vec![], 1));
+}
+
+#[test]
+fn an_old_contract_that_names_a_watched_account_is_of_no_interest() {
+    let state = State::new().contract(TOKEN, &[COUNTER, &looking_at(WATCHED)[..]].concat(), &[(0, 0)]);
+    assert_eq!(delivered(&state.block(vec![transaction(TOKEN, 0, 0)]), WATCHED), (vec![], 1));
 }
 
 #[test]

@@ -247,6 +247,28 @@ async fn creations_and_destructions_are_those_of_our_own_replay() {
     assert_eq!(scene.mined().await.executions[0].creations.len(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_creation_that_names_a_watched_account_is_delivered_with_its_code() {
+    let Some(scene) = Scene::start().await else { return };
+    let watched = Address::repeat_byte(0x77);
+    // balance(watched); stop
+    let code =
+        [&alloy_primitives::hex!("73")[..], watched.as_slice(), &alloy_primitives::hex!("31 50 00")].concat();
+    for code in [COUNTER, &code[..]] {
+        scene.node.send(scene.accounts[3], None, deployer(code)).await;
+    }
+    scene.node.mine().await;
+    let block = block_of(&scene.provider, ANVIL, scene.node.block_number().await).await;
+    assert_eq!(block.transactions.len(), 2);
+    let watch = Watch::touching([watched].into_iter().collect(), no_views());
+    let mut traced = Replayer::for_traces(scene.provider.clone(), ANVIL);
+    let replay = traced.replay(block, watch).await.unwrap();
+    let [execution] = &replay.executions[..] else { panic!("{} delivered", replay.executions.len()) };
+    let [created] = execution.creations[..] else { panic!("one contract") };
+    assert_eq!(execution.frame(created.frame).unwrap().output, code);
+    assert_eq!(created.code_hash, alloy_primitives::keccak256(&code));
+}
+
 /// The drill's market with its attack: proxies, re-entrancy, tokens, creations by the attacker.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_attack_on_the_market_is_told_alike() {
