@@ -46,6 +46,12 @@ pub trait Detector: Send + Sync + Debug {
         Comparison::default()
     }
 
+    /// True where it judges code that a transaction creates, also where the transaction touches nothing of a protocol that the
+    /// code names.
+    fn looks_at_creations(&self) -> bool {
+        false
+    }
+
     /// What could not be judged, in words. An empty list and no finding together mean "looked at and clean".
     fn gaps(&self, protocol: &Protocol, execution: &Execution) -> Vec<String> {
         let _ = (protocol, execution);

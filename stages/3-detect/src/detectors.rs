@@ -11,6 +11,7 @@ pub mod flash_loan;
 pub mod fresh_caller;
 pub mod governance;
 pub mod known_attack;
+pub mod new_contract;
 pub mod oracle;
 pub mod outflow_rate;
 pub mod phishing;
@@ -35,6 +36,7 @@ use flash_loan::FlashLoanConfig;
 use fresh_caller::FreshCallerConfig;
 use governance::GovernanceConfig;
 use known_attack::KnownAttackConfig;
+use new_contract::NewContractConfig;
 use oracle::OracleConfig;
 use outflow_rate::OutflowRateConfig;
 use phishing::PhishingConfig;
@@ -65,6 +67,8 @@ pub enum DetectorConfig {
     RepeatedCalls(RepeatedCallsConfig),
     /// A contract born in the transaction called the protocol.
     FreshCaller(FreshCallerConfig),
+    /// Code was created that is like code that attacked before.
+    NewContract(NewContractConfig),
     /// The sender's side ended richer at the expense of others.
     Profit(ProfitConfig),
     /// What always held does not hold.
@@ -124,6 +128,7 @@ impl DetectorConfig {
             Self::Oracle(OracleConfig::default()),
             Self::Phishing(PhishingConfig::default()),
             Self::UnbackedMint(UnbackedMintConfig::default()),
+            Self::NewContract(NewContractConfig::default()),
         ]
     }
 
@@ -165,6 +170,7 @@ impl DetectorConfig {
             Self::Phishing(config) => Box::new(config.build()?),
             Self::UnbackedMint(config) => Box::new(config.build()?),
             Self::KnownAttack(config) => Box::new(config.build()?),
+            Self::NewContract(config) => Box::new(config.build()?),
             Self::Rules(config) => Box::new(config.build()?),
         })
     }

@@ -218,6 +218,16 @@ fn record() -> impl Strategy<Value = Execution> {
                 execution.accesses.push(access);
             }
             execution.creations.extend(creations);
+            // Whatever a frame returned was stored, so that rubbish is scored as code.
+            let left = execution.frames.iter().map(|frame| Creation {
+                frame: frame.index,
+                creator: frame.caller,
+                address: frame.address,
+                init_code_hash: B256::ZERO,
+                code_hash: keccak256(&frame.output),
+            });
+            let left: Vec<Creation> = left.collect();
+            execution.creations.extend(left);
             execution.truncated = truncated;
             execution
         },

@@ -10,6 +10,7 @@
 
 mod anyone;
 pub mod baseline;
+pub mod bytecode;
 pub mod calibrate;
 mod detector;
 pub mod detectors;
@@ -37,5 +38,6 @@ pub use detector::{Comparison, Detector, Gap, Opinion};
 pub use detectors::value_loss::loss_wad;
 pub use detectors::{ConfigError, DetectorConfig};
 pub use ordinary::sandwich::{Sandwich, sandwiches};
+pub use parties::senders_creations;
 pub use rehearsal::{CallFrom, Planned, Rehearsal, Rehearsed};
 pub use set::{DetectorSet, Judgement, VIEWS_MAX};

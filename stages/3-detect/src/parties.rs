@@ -6,7 +6,7 @@
 use crate::detector::{enters_from_outside, is_named};
 use alloy_primitives::map::AddressSet;
 use alloy_primitives::{Address, B256, I256, U256, b256};
-use cordon_model::execution::{Execution, Frame, FrameKind, Log, Transfer};
+use cordon_model::execution::{Creation, Execution, Frame, FrameKind, Log, Transfer};
 use cordon_model::protocol::Protocol;
 use cordon_model::units::{Asset, AssetDelta};
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,6 +68,12 @@ impl SendersSide {
             frame.kind == FrameKind::Call && self.has(frame.caller) && enters_from_outside(protocol, frame)
         })
     }
+}
+
+/// The contracts that the sender's side created, where nobody is known to be protected.
+pub fn senders_creations(execution: &Execution) -> impl Iterator<Item = &Creation> {
+    let side = SendersSide::unnamed(execution);
+    execution.creations.iter().filter(move |creation| side.has(creation.address))
 }
 
 /// Net flows of all accounts. The issuer of a token stands on the other side of what is minted and burned: whoever

@@ -5,6 +5,7 @@
 //! let one detector's questions crowd out another's without saying so.
 
 use crate::detector::{Comparison, Detector, Gap, Opinion};
+use crate::detectors::new_contract;
 use crate::detectors::value_loss::loss_views;
 use crate::detectors::{ConfigError, DetectorConfig};
 use crate::messages::Heard;
@@ -82,14 +83,14 @@ impl DetectorSet {
         Arc::clone(&self.watched)
     }
 
-    /// True where the transaction succeeded and touched something that a protocol names. A record that was cut counts
-    /// as touching: what is missing may be the part that matters.
+    /// True where the transaction succeeded and touched something that a protocol names, or created code that names it. A record
+    /// that was cut counts as touching: what is missing may be the part that matters.
     #[must_use]
     pub fn concerns(&self, execution: &Execution) -> bool {
-        !self.concerned(execution).is_empty()
+        !self.concerned(execution).is_empty() || !self.foreshadowed(execution).is_empty()
     }
 
-    /// The protocols that a transaction concerns, as [`DetectorSet::concerns`] says, in the order given.
+    /// The protocols that a transaction used or changed, in the order given.
     #[must_use]
     pub fn concerned(&self, execution: &Execution) -> Vec<&Protocol> {
         if !execution.status.is_success() {
@@ -108,6 +109,23 @@ impl DetectorSet {
         places.into_iter().filter_map(|place| self.protocols.get(place)).filter(here).collect()
     }
 
+    /// The protocols of which nothing was used or changed, but whose contracts are named by code that the transaction created. To
+    /// them this is no use: it is neither compared nor learned, and only who looks at creations judges it.
+    fn foreshadowed(&self, execution: &Execution) -> Vec<&Protocol> {
+        if execution.creations.is_empty()
+            || !execution.status.is_success()
+            || !self.detectors.iter().any(|detector| detector.looks_at_creations())
+        {
+            return Vec::new();
+        }
+        let names = execution.creations.iter().flat_map(|creation| new_contract::named(execution, creation));
+        let places: BTreeSet<usize> =
+            names.filter_map(|address| self.named.get(&address)).flatten().copied().collect();
+        let used: BTreeSet<&ProtocolId> = self.concerned(execution).into_iter().map(|one| &one.id).collect();
+        let named = places.into_iter().filter_map(|place| self.protocols.get(place));
+        named.filter(|one| one.chain_id == execution.tx.chain_id && !used.contains(&one.id)).collect()
+    }
+
     /// Readings to take before and after the transaction: no call twice, at most [`VIEWS_MAX`]. Those of
     /// [`loss_wad`](crate::loss_wad) are among them whichever detectors are configured, since simulations measure by it.
     #[must_use]
@@ -122,11 +140,14 @@ impl DetectorSet {
     pub fn judge(&self, execution: &Execution) -> Judgement {
         let mut judgement = Judgement::default();
         let concerned = self.concerned(execution);
-        for protocol in &concerned {
+        let used = concerned.iter().map(|protocol| (*protocol, true));
+        for (protocol, is_used) in
+            used.chain(self.foreshadowed(execution).into_iter().map(|one| (one, false)))
+        {
             let gap =
                 |detector, what| Gap { detector, protocol: protocol.id.clone(), tx: execution.tx, what };
             let mut said = Vec::new();
-            for detector in &self.detectors {
+            for detector in self.detectors.iter().filter(|one| is_used || one.looks_at_creations()) {
                 let Opinion { findings, gaps } = detector.judge(protocol, execution);
                 said.extend(findings);
                 judgement.gaps.extend(gaps.into_iter().map(|what| gap(detector.name(), what)));
