@@ -22,6 +22,7 @@ mod tally;
 
 pub use blocks::NodeRange;
 pub use judge::RecordKind;
+pub(crate) use judge::place;
 pub use kept::VERDICTS_FILE;
 pub use labels::Labels;
 pub(crate) use parallel::over_recordings;

@@ -34,6 +34,7 @@ pub mod render;
 mod report;
 mod respond;
 pub mod signatures;
+pub mod train;
 mod trials;
 mod verify_command;
 pub mod watch;

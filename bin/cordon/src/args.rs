@@ -70,6 +70,9 @@ pub(crate) enum Command {
     /// Measure what the product costs, each figure as a ratio within one run.
     #[command(subcommand)]
     Bench(Bench),
+    /// Learn from recordings what detectors go by, and say how well that does on what was left out.
+    #[command(subcommand)]
+    Train(Train),
     /// Explain one transaction: decoded calls, movements of value, profit and loss.
     Inspect(Inspect),
     /// Read incidents from the event log, and decide about them, also while `watch` runs on the same log.
@@ -272,6 +275,34 @@ pub(crate) enum Bench {
     Forks(BenchForks),
     /// What reading a node's state takes: cold reads per block and waits per transaction, with and without reading ahead.
     Cold(BenchCold),
+}
+
+/// `cordon train`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Train {
+    /// Learn to tell attackers' contracts from others by their code, for the detector `new-contract`.
+    ///
+    /// Codes of attackers are hexadecimal text (files named .evm), contracts that the sender's side creates within attacks
+    /// (trees of calls), and those that a state before an attack calls the attack's; ordinary codes are those that blocks run.
+    /// Families of similar codes are never split between learning and testing. The same files give the same model.
+    Bytecode(TrainBytecode),
+}
+
+/// `cordon train bytecode`
+#[derive(Debug, Args)]
+pub(crate) struct TrainBytecode {
+    /// Codes and recordings of attacks.
+    #[arg(long, num_args = 1.., required = true, value_name = "PATH")]
+    pub(crate) attackers: Vec<PathBuf>,
+    /// Blocks with the codes that they ran.
+    #[arg(long, num_args = 1.., required = true, value_name = "PATH")]
+    pub(crate) benign: Vec<PathBuf>,
+    /// Where to write the model.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `cordon bench forks`

@@ -4,14 +4,15 @@
 
 use crate::args::{
     Backfill, Backtest, Bench, BenchReplay, Calibrate, Command, Cordon, Drill, Fix, Incident, IncidentEnd,
-    Inspect, Replay, WithConfig,
+    Inspect, Replay, Train, TrainBytecode, WithConfig,
 };
 use anyhow::{Context, Result};
 use cordon_engine::backtest::{Corpus, Labels, NodeRange, Progress, REPORT_FILES, Settings};
 use cordon_engine::drill::{self, DrillEvent, Verdict};
 use cordon_engine::incidents::{Decree, Ruling};
+use cordon_engine::train::TrainingSet;
 use cordon_engine::{
-    Config, EngineError, FixRequest, Kind, archive, backfill, bench, calibrate, incidents, inspect, watch,
+    Config, EngineError, FixRequest, Kind, archive, backfill, bench, calibrate, incidents, inspect, train, watch,
 };
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
@@ -40,6 +41,7 @@ pub(crate) async fn run(arguments: Cordon) -> Result<ExitCode> {
         Command::Calibrate(arguments) => find_thresholds(&arguments).await,
         Command::Signatures(arguments) => crate::signatures::run(arguments).await,
         Command::Bench(arguments) => measure(arguments).await,
+        Command::Train(Train::Bytecode(arguments)) => learn(arguments).await,
         Command::Inspect(arguments) => explain(&arguments).await,
         Command::Incident(arguments) => incident(arguments).await,
         Command::Fix(Fix::Verify(arguments)) => verify(arguments).await,
@@ -350,6 +352,25 @@ async fn measure_replay(arguments: BenchReplay) -> Result<ExitCode> {
     }
     let is_right = report.checked.iter().all(|chain| chain.wrong == 0 && chain.blocks_left_out == 0);
     Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+}
+
+/// Trains a model. How good it is decides nobody but the reader of the report.
+async fn learn(arguments: TrainBytecode) -> Result<ExitCode> {
+    let TrainBytecode { attackers, benign, out, json } = arguments;
+    let progress = |line: &str| {
+        let _gone = writeln!(std::io::stderr(), "{line}");
+    };
+    let set = TrainingSet { attackers, benign };
+    let work = tokio::task::spawn_blocking(move || train::bytecode(&set, &progress));
+    let (model, report) = work.await.context("training")??;
+    let text = serde_json::to_string(&model).context("serialising the model")?;
+    write(&out, &format!("{text}\n"))?;
+    if json {
+        say_json(&report)?
+    } else {
+        report.lines().iter().try_for_each(|line| say(line))?
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn look_back(arguments: Backfill) -> Result<ExitCode> {

@@ -314,7 +314,7 @@ fn read(path: &Path, is_attack: bool, trees: &Trees) -> Result<Held, Unjudged> {
 
 /// What is known of where an archived transaction was mined: its hash, where the file is named by it. Otherwise the text
 /// itself stands for it, so that the same transaction is the same one in two places.
-pub(super) fn place(path: &Path, text: &str) -> TxRef {
+pub(crate) fn place(path: &Path, text: &str) -> TxRef {
     let hash = named_hash(path).unwrap_or_else(|| keccak256(text));
     let block = BlockRef { number: 0, hash: B256::ZERO };
     TxRef { chain_id: ChainId(0), block, index: 0, hash }

@@ -88,6 +88,20 @@ fn a_missing_configuration_is_named() {
 }
 
 #[test]
+fn training_without_codes_is_refused_and_writes_nothing() {
+    let folder = TempDir::new().unwrap();
+    let arguments = ["train", "bytecode", "--attackers", ".", "--benign", ".", "--out", "model.json"];
+    let said = complaint(folder.path(), &arguments, 2);
+    assert!(said.contains("attackers' codes: found '0', expected at least two different ones"), "{said}");
+    assert!(!folder.path().join("model.json").exists());
+    complaint(
+        folder.path(),
+        &["train", "bytecode", "--attackers", "nowhere", "--benign", ".", "--out", "m"],
+        6,
+    );
+}
+
+#[test]
 fn an_unreachable_node_is_named() {
     let folder = config(|text| {
         text.replace("[[signer]]", "[[ignored]]").split("[[ignored]]").next().unwrap().to_owned()
