@@ -18,7 +18,7 @@ pub struct NewContract {
     pub log_odds: Milli,
     /// From where on that is told.
     pub bound: Milli,
-    /// True beyond what any ordinary code reached when the model was tested.
+    /// True where hardly any ordinary code got when the model was tested.
     pub sure: bool,
     /// What counted most for it, the largest part first.
     pub parts: Vec<CodePart>,
@@ -107,7 +107,7 @@ impl fmt::Display for NewContract {
         let Self { address, creator, code_hash: _, log_odds, bound, sure, parts, names } = self;
         write!(f, "{creator} created {address}, whose code is like code that attacked")?;
         write!(f, " (log-odds {log_odds}, told from {bound}")?;
-        f.write_str(if *sure { ", which no ordinary code reached" } else { "" })?;
+        f.write_str(if *sure { ", where hardly any ordinary code got" } else { "" })?;
         let parts: Vec<String> =
             parts.iter().map(|part| format!("{} {}", part.what, part.log_odds)).collect();
         if !parts.is_empty() {
