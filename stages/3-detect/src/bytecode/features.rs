@@ -200,7 +200,7 @@ mod tests {
                 [
                     &hex!("63")[..],
                     &number.wrapping_mul(2_654_435_761).to_be_bytes(),
-                    &[(number % 7) as u8, 0xf1],
+                    &[(number % 7).to_be_bytes()[3], 0xf1],
                 ]
                 .concat()
             })

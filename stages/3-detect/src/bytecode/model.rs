@@ -223,7 +223,7 @@ mod tests {
                 .map(|_| {
                     state =
                         state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                    (state >> 56) as u8
+                    state.to_be_bytes()[0]
                 })
                 .collect();
             let judged = heavy.judge(&Features::of(&code));
