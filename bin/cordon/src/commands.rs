@@ -12,7 +12,8 @@ use cordon_engine::drill::{self, DrillEvent, Verdict};
 use cordon_engine::incidents::{Decree, Ruling};
 use cordon_engine::train::TrainingSet;
 use cordon_engine::{
-    Config, EngineError, FixRequest, Kind, archive, backfill, bench, calibrate, incidents, inspect, train, watch,
+    Config, EngineError, FixRequest, Kind, archive, backfill, bench, calibrate, incidents, inspect, train,
+    watch,
 };
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};

@@ -72,7 +72,8 @@ impl Sketch {
             match (mine.peek(), others.peek()) {
                 (Some(one), Some(another)) if one == another => {
                     shared = shared.saturating_add(1);
-                    (mine.next(), others.next());
+                    mine.next();
+                    others.next();
                 }
                 (Some(one), Some(another)) if one < another => {
                     mine.next();

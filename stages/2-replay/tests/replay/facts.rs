@@ -135,7 +135,7 @@ fn a_creation_is_recorded_with_its_code_and_value() {
     assert_eq!((execution.creations[0].creator, execution.creations[0].address), (ALICE, address));
     assert_eq!(execution.creations[0].code_hash, alloy_primitives::keccak256(COUNTER));
     let created = execution.frames.iter().find(|frame| frame.address == address).unwrap();
-    assert_eq!((&created.output[..], execution.called_code.len()), (&COUNTER[..], 0));
+    assert_eq!((&created.output[..], execution.called_code.len()), (COUNTER, 0));
     let transfer = &execution.transfers[0];
     assert_eq!((transfer.from, transfer.to, transfer.amount_raw), (ALICE, address, wei(4)));
     assert_eq!(transfer.seq, execution.frames[0].enter_seq + 1);
