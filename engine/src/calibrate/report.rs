@@ -8,7 +8,7 @@ use super::streams::Past;
 use crate::bench::Decimal;
 use crate::config::Config;
 use crate::render::plain;
-use cordon_detect::calibrate::{Budget, Choice, Level, Stream, choose, episodes_max_milli, levels};
+use cordon_detect::calibrate::{Budget, Choice, Level, Range, Stream, choose, episodes_max_milli, levels};
 use cordon_model::finding::Score;
 use cordon_model::units::ProtocolId;
 use serde::Serialize;
@@ -74,10 +74,11 @@ impl ProtocolRow {
         let nothing = Stream::default();
         let stream = past.map_or(&nothing, |past| &past.stream);
         let (page, act) = (config.calibration.page, config.calibration.act);
-        let default = Score(config.policy.alarm_score);
-        let paged = choose(stream, page, default);
+        let (floor, default) = (Score(config.policy.joint_alarm_score), Score(config.policy.alarm_score));
+        let range = Range { floor, default };
+        let paged = choose(stream, page, range);
         // A lever that acts where nobody is woken would act behind people's backs.
-        let acted = choose(stream, act, default);
+        let acted = choose(stream, act, range);
         let act_score = acted.level().threshold.max(paged.level().threshold);
         let provenance = Provenance {
             program: env!("CARGO_PKG_VERSION").to_owned(),

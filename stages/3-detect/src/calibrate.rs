@@ -121,16 +121,25 @@ pub fn levels(stream: &Stream) -> Vec<Level> {
     thresholds.into_iter().map(|threshold| Level::of(stream, threshold)).collect()
 }
 
-/// The threshold that a budget allows; `default` is what holds where nothing can be shown.
+/// Within which thresholds the choice is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// None is below this, however quiet the history was: what a detector itself calls hardly telling is no reason to wake anybody.
+    pub floor: Score,
+    /// What holds where nothing can be shown.
+    pub default: Score,
+}
+
+/// The threshold that a budget allows.
 #[must_use]
-pub fn choose(stream: &Stream, budget: Budget, default: Score) -> Choice {
+pub fn choose(stream: &Stream, budget: Budget, range: Range) -> Choice {
     let levels = levels(stream);
     let shown = levels.iter().rev().take_while(|level| level.is_shown(stream, budget));
     if let Some(level) = shown.last() {
-        return Choice::Shown(*level);
+        return Choice::Shown(Level::of(stream, level.threshold.max(range.floor)));
     }
-    let from_default = std::iter::once(Level::of(stream, default))
-        .chain(levels.into_iter().filter(|level| level.threshold > default));
+    let from_default = std::iter::once(Level::of(stream, range.default))
+        .chain(levels.into_iter().filter(|level| level.threshold > range.default));
     match from_default.into_iter().find(|level| level.is_within(stream, budget)) {
         Some(level) => Choice::TooShort { level, needs_s: budget.needs_s() },
         None => Choice::Exceeded(Level::of(stream, Score::MAX)),
@@ -146,7 +155,7 @@ mod tests {
     use proptest::prelude::*;
 
     const WEEK_S: u64 = 604_800;
-    const DEFAULT: Score = Score(600);
+    const RANGE: Range = Range { floor: Score(200), default: Score(600) };
 
     /// Strengths at blocks, over so many weeks.
     fn stream(weeks: u64, at: &[(u64, u16)]) -> Stream {
@@ -174,7 +183,7 @@ mod tests {
     }
 
     fn choice(weeks: u64, at: &[(u64, u16)]) -> Choice {
-        choose(&stream(weeks, at), weekly(), DEFAULT)
+        choose(&stream(weeks, at), weekly(), RANGE)
     }
 
     #[test]
@@ -197,13 +206,13 @@ mod tests {
         let Choice::Shown(level) = choice(5, &noisy) else { panic!("one in five weeks is shown") };
         assert_eq!((level.threshold, level.episodes), (Score(301), 1));
         let Choice::Shown(level) = choice(8, &noisy) else { panic!("three in eight weeks are shown") };
-        assert_eq!((level.threshold, level.episodes), (Score(1), 3));
+        assert_eq!((level.threshold, level.episodes), (RANGE.floor, 3));
     }
 
     #[test]
     fn a_short_history_shows_nothing_and_says_how_much_is_missing() {
         let quiet = choice(2, &[]);
-        let level = Level { threshold: DEFAULT, transactions: 0, episodes: 0 };
+        let level = Level { threshold: RANGE.default, transactions: 0, episodes: 0 };
         let Choice::TooShort { level: found, needs_s } = quiet else { panic!("{quiet:?}") };
         assert_eq!(found, level);
         assert!((WEEK_S * 299 / 100..=WEEK_S * 3).contains(&needs_s), "{needs_s}");
