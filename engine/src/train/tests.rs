@@ -98,15 +98,13 @@ fn what_tells_attackers_is_learned_and_holds_for_others() {
 
 /// The shared data, if it is at hand.
 fn shared() -> Option<PathBuf> {
-    let shared = std::env::var_os("CORDON_SHARED").map_or_else(
-        || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"),
-        PathBuf::from,
-    );
-    if !shared.is_dir() {
-        eprintln!("skipped: no shared data at {}", shared.display());
+    let default = || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let data = std::env::var_os("CORDON_SHARED").map_or_else(default, PathBuf::from).join("data");
+    if !data.is_dir() {
+        eprintln!("skipped: no shared data at {}", data.display());
         return None;
     }
-    Some(shared)
+    Some(data)
 }
 
 /// The model that is shipped, on codes that it was trained on: reading, features and weights belong together.
