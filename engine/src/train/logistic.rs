@@ -128,7 +128,7 @@ mod tests {
     fn the_exponential_is_one() {
         for x in [-40.0, -7.5, -1.0, 0.0, 0.3, 1.0, 12.0, 40.0f64] {
             // What ten powers of 40 / 64 leave out, 64 times.
-            assert!((exponential(x) / x.exp() - 1.0).abs() < 1e-8, "{x}");
+            assert!((exponential(x) / x.exp() - 1.0).abs() < 1e-7, "{x}");
         }
         assert!((logistic(0.0) - 0.5).abs() < 1e-15 && logistic(1e9) > 0.999 && logistic(-1e9) < 0.001);
     }
